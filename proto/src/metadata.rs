@@ -1,0 +1,114 @@
+//! Halley's additions to goim's calls.
+//!
+//! They travel as gRPC metadata, so that goim's messages stay as they are and a
+//! goim peer, which sends and reads none of them, is served all the same.
+
+use prost::Message;
+use tonic::metadata::{Ascii, Binary, MetadataKey, MetadataMap, MetadataValue};
+
+use crate::halley::node::{Grant, NodeStatus};
+
+const CONNECTION: &str = "halley-connection";
+const REFRESH: &str = "halley-refresh";
+const GRANT: &str = "halley-grant-bin";
+const NODE: &str = "halley-node-bin";
+
+/// Names the connection that a Connect, Heartbeat or Disconnect is about by the
+/// number its comet gave it.
+pub fn set_connection(metadata: &mut MetadataMap, connection: u64) {
+    metadata.insert(
+        MetadataKey::<Ascii>::from_static(CONNECTION),
+        MetadataValue::from(connection),
+    );
+}
+
+/// The connection's number; `None` from peers that send none.
+pub fn connection(metadata: &MetadataMap) -> Option<u64> {
+    metadata.get(CONNECTION)?.to_str().ok()?.parse().ok()
+}
+
+/// Marks a Connect that refreshes the grant of a connection already bound.
+pub fn set_refresh(metadata: &mut MetadataMap) {
+    metadata.insert(
+        MetadataKey::<Ascii>::from_static(REFRESH),
+        MetadataValue::from_static("1"),
+    );
+}
+
+/// Whether a Connect only refreshes the grant of a connection already bound.
+pub fn is_refresh(metadata: &MetadataMap) -> bool {
+    metadata.contains_key(REFRESH)
+}
+
+/// Attaches what the client may do to the answer of a Connect.
+pub fn set_grant(metadata: &mut MetadataMap, grant: &Grant) {
+    set_message(metadata, GRANT, grant);
+}
+
+/// What the client may do; `None` means everything, for ever.
+pub fn grant(metadata: &MetadataMap) -> Option<Grant> {
+    message(metadata, GRANT)
+}
+
+/// Attaches what a comet says of itself to a `RenewOnline`.
+pub fn set_node(metadata: &mut MetadataMap, node: &NodeStatus) {
+    set_message(metadata, NODE, node);
+}
+
+/// What a comet says of itself; `None` from peers that say nothing.
+pub fn node(metadata: &MetadataMap) -> Option<NodeStatus> {
+    message(metadata, NODE)
+}
+
+fn set_message(metadata: &mut MetadataMap, key: &'static str, message: &impl Message) {
+    metadata.insert_bin(
+        MetadataKey::<Binary>::from_static(key),
+        MetadataValue::from_bytes(&message.encode_to_vec()),
+    );
+}
+
+fn message<M: Message + Default>(metadata: &MetadataMap, key: &str) -> Option<M> {
+    let bytes = metadata.get_bin(key)?.to_bytes().ok()?;
+    M::decode(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_set_is_read_back() {
+        let mut metadata = MetadataMap::new();
+        let grant_set = Grant {
+            expires_ms: 7,
+            restrict_rooms: true,
+            rooms: vec!["live://*".to_owned()],
+            ..Grant::default()
+        };
+        let node_set = NodeStatus {
+            hostname: "comet-1".to_owned(),
+            weight: 10,
+            ..NodeStatus::default()
+        };
+
+        set_connection(&mut metadata, u64::MAX);
+        set_refresh(&mut metadata);
+        set_grant(&mut metadata, &grant_set);
+        set_node(&mut metadata, &node_set);
+
+        assert_eq!(connection(&metadata), Some(u64::MAX));
+        assert!(is_refresh(&metadata));
+        assert_eq!(grant(&metadata), Some(grant_set));
+        assert_eq!(node(&metadata), Some(node_set));
+    }
+
+    #[test]
+    fn goim_peers_send_nothing() {
+        let metadata = MetadataMap::new();
+
+        assert_eq!(connection(&metadata), None);
+        assert!(!is_refresh(&metadata));
+        assert_eq!(grant(&metadata), None);
+        assert_eq!(node(&metadata), None);
+    }
+}

@@ -1,0 +1,129 @@
+//! Services in another process, behind the same traits as local ones.
+
+use tonic::codec::CompressionEncoding;
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
+
+use crate::goim::comet::comet_client::CometClient;
+use crate::goim::comet::comet_server::Comet;
+use crate::goim::comet::{
+    BroadcastReply, BroadcastReq, BroadcastRoomReply, BroadcastRoomReq, PushMsgReply, PushMsgReq,
+    RoomsReply, RoomsReq,
+};
+use crate::goim::logic::logic_client::LogicClient;
+use crate::goim::logic::logic_server::Logic;
+use crate::goim::logic::{
+    ConnectReply, ConnectReq, DisconnectReply, DisconnectReq, HeartbeatReply, HeartbeatReq,
+    NodesReply, NodesReq, OnlineReply, OnlineReq, ReceiveReply, ReceiveReq,
+};
+
+/// Bytes of one gRPC message that a forwarder sends or takes at most, as in goim's clients.
+pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
+
+/// A comet in another process.
+#[derive(Clone, Debug)]
+pub struct RemoteComet {
+    client: CometClient<Channel>,
+}
+
+impl RemoteComet {
+    /// Forwards over `channel`.
+    pub fn new(channel: Channel) -> Self {
+        let client = CometClient::new(channel)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX);
+        Self { client }
+    }
+}
+
+#[tonic::async_trait]
+impl Comet for RemoteComet {
+    async fn push_msg(
+        &self,
+        request: Request<PushMsgReq>,
+    ) -> Result<Response<PushMsgReply>, Status> {
+        self.client.clone().push_msg(request).await
+    }
+
+    async fn broadcast(
+        &self,
+        request: Request<BroadcastReq>,
+    ) -> Result<Response<BroadcastReply>, Status> {
+        self.client.clone().broadcast(request).await
+    }
+
+    async fn broadcast_room(
+        &self,
+        request: Request<BroadcastRoomReq>,
+    ) -> Result<Response<BroadcastRoomReply>, Status> {
+        self.client.clone().broadcast_room(request).await
+    }
+
+    async fn rooms(&self, request: Request<RoomsReq>) -> Result<Response<RoomsReply>, Status> {
+        self.client.clone().rooms(request).await
+    }
+}
+
+/// A logic in another process.
+#[derive(Clone, Debug)]
+pub struct RemoteLogic {
+    client: LogicClient<Channel>,
+}
+
+impl RemoteLogic {
+    /// Forwards over `channel`; takes compressed answers, as goim's comet does.
+    pub fn new(channel: Channel) -> Self {
+        let client = LogicClient::new(channel)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX);
+        Self { client }
+    }
+}
+
+#[tonic::async_trait]
+impl Logic for RemoteLogic {
+    async fn connect(
+        &self,
+        request: Request<ConnectReq>,
+    ) -> Result<Response<ConnectReply>, Status> {
+        self.client.clone().connect(request).await
+    }
+
+    async fn disconnect(
+        &self,
+        request: Request<DisconnectReq>,
+    ) -> Result<Response<DisconnectReply>, Status> {
+        self.client.clone().disconnect(request).await
+    }
+
+    async fn heartbeat(
+        &self,
+        request: Request<HeartbeatReq>,
+    ) -> Result<Response<HeartbeatReply>, Status> {
+        self.client.clone().heartbeat(request).await
+    }
+
+    async fn renew_online(
+        &self,
+        request: Request<OnlineReq>,
+    ) -> Result<Response<OnlineReply>, Status> {
+        // The one large message of the protocol, and the one that goim compresses.
+        self.client
+            .clone()
+            .send_compressed(CompressionEncoding::Gzip)
+            .renew_online(request)
+            .await
+    }
+
+    async fn receive(
+        &self,
+        request: Request<ReceiveReq>,
+    ) -> Result<Response<ReceiveReply>, Status> {
+        self.client.clone().receive(request).await
+    }
+
+    async fn nodes(&self, request: Request<NodesReq>) -> Result<Response<NodesReply>, Status> {
+        self.client.clone().nodes(request).await
+    }
+}
