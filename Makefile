@@ -1,0 +1,78 @@
+# The one entry to everything a developer or CI runs. `make help` lists it.
+#
+# Needed beforehand: Rust (rustup fetches the version in rust-toolchain.toml),
+# a C compiler and make (Debian, Ubuntu: `apt install build-essential`).
+# What a target needs beyond that it installs, or names before it stops.
+
+CARGO ?= cargo
+CARGO_DENY_VERSION := 0.20.2
+# By hand only: seconds for each fuzz target, and which of them.
+FUZZ_SECONDS ?= 600
+FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+# Arguments for `halley`, as in: make run ARGS='--config halley.toml'
+ARGS ?=
+
+HALLEY := $(or $(CARGO_TARGET_DIR),target)/release/halley
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test loom check fmt clippy docs deny advisories fuzz autobahn bench
+
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# On a terminal halley gets its own process group: Ctrl-C drains it and leaves
+# make to see its exit status.
+run: build ## build a release and start every role in one process
+	@if [ -t 0 ]; then set -m; $(HALLEY) $(ARGS); else exec $(HALLEY) $(ARGS); fi
+
+build: ## build the release binary
+	$(CARGO) build --locked --release --package halley
+
+test: ## every test: unit, property, golden vectors, corpus replay, end to end, loom
+	$(CARGO) test --locked --workspace
+	$(MAKE) --no-print-directory loom
+
+loom: ## the wake-up state machines under every interleaving
+	$(CARGO) test --locked --package halley-comet --features loom --lib loom
+
+check: fmt clippy docs deny ## formatting, lints, documentation, licences and imports
+
+fmt:
+	$(CARGO) fmt --all --check
+
+clippy:
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+docs:
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps
+
+# A skip that nothing needs any more is an error; a permitted importer that does
+# not import is none.
+deny: .cargo-deny
+	$(CARGO) deny --locked check --deny unnecessary-skip --allow unused-wrapper bans licenses sources
+
+advisories: .cargo-deny ## known defects of dependencies (asks the public database)
+	$(CARGO) deny --locked check advisories
+
+.PHONY: .cargo-deny
+.cargo-deny:
+	@$(CARGO) deny --version >/dev/null 2>&1 || { \
+		echo 'installing cargo-deny $(CARGO_DENY_VERSION), once: about three minutes of CPU'; \
+		env -u CARGO_TARGET_DIR $(CARGO) install --locked cargo-deny@$(CARGO_DENY_VERSION); \
+	}
+
+fuzz: ## by hand: every fuzz target for FUZZ_SECONDS each (needs nightly and cargo-fuzz)
+	@rustup run nightly rustc --version >/dev/null 2>&1 || { \
+		echo 'missing: the nightly toolchain; install it with: rustup toolchain install nightly' >&2; exit 1; }
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || { \
+		echo 'missing: cargo-fuzz; install it with: cargo install --locked cargo-fuzz' >&2; exit 1; }
+	@for target in $(FUZZ_TARGETS); do \
+		echo "fuzzing $$target for $(FUZZ_SECONDS) s"; \
+		$(CARGO) +nightly fuzz run "$$target" -- -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 || exit 1; \
+	done
+
+autobahn: ## by hand: the published WebSocket conformance cases (needs Python 2.7)
+	tests/autobahn/run
+
+bench: ## benchmarks of the parts
+	$(CARGO) bench --locked --package halley-benches
