@@ -1,0 +1,128 @@
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+/// Whether a process should get work: ready once every part that holds a
+/// [`Latch`] has released it, and no longer once it drains.
+///
+/// Clones share one state.
+#[derive(Clone, Default)]
+pub struct Readiness(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    waiting: Vec<&'static str>,
+    draining: bool,
+}
+
+/// Held by a part of the process until it can do its work.
+#[derive(Debug)]
+#[must_use = "a latch that is dropped at once says that its part is ready"]
+pub struct Latch {
+    readiness: Readiness,
+    name: &'static str,
+}
+
+impl Readiness {
+    /// Makes readiness wait for the part called `name`. Several parts of one
+    /// name each count.
+    pub fn latch(&self, name: &'static str) -> Latch {
+        self.0.lock().waiting.push(name);
+        Latch {
+            readiness: self.clone(),
+            name,
+        }
+    }
+
+    pub fn is_ready(&self) -> bool {
+        let state = self.0.lock();
+        state.waiting.is_empty() && !state.draining
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.0.lock().draining
+    }
+
+    /// The parts that are not ready yet, in the order in which they asked.
+    pub fn waiting(&self) -> Vec<&'static str> {
+        self.0.lock().waiting.clone()
+    }
+
+    /// From now on the process is not ready, for good.
+    pub fn set_draining(&self) {
+        self.0.lock().draining = true;
+    }
+}
+
+impl Latch {
+    /// The part is ready. Dropping the latch says the same.
+    pub fn ready(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Latch {
+    fn drop(&mut self) {
+        let waiting = &mut self.readiness.0.lock().waiting;
+        if let Some(index) = waiting.iter().position(|name| *name == self.name) {
+            waiting.remove(index);
+        }
+    }
+}
+
+impl fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.0.lock();
+        f.debug_struct("Readiness")
+            .field("waiting", &state.waiting)
+            .field("draining", &state.draining)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Readiness;
+
+    #[test]
+    fn ready_when_the_last_latch_is_gone() {
+        let readiness = Readiness::default();
+        assert!(readiness.is_ready());
+
+        let tcp = readiness.latch("comet.tcp");
+        let logic = readiness.latch("logic");
+        assert_eq!(readiness.waiting(), ["comet.tcp", "logic"]);
+
+        tcp.ready();
+        assert!(!readiness.is_ready());
+        assert_eq!(readiness.waiting(), ["logic"]);
+
+        drop(logic);
+        assert!(readiness.is_ready());
+    }
+
+    #[test]
+    fn parts_of_one_name_each_count() {
+        let readiness = Readiness::default();
+        let one = readiness.latch("listener");
+        let other = readiness.latch("listener");
+
+        one.ready();
+        assert_eq!(readiness.waiting(), ["listener"]);
+
+        other.ready();
+        assert!(readiness.is_ready());
+    }
+
+    #[test]
+    fn draining_is_for_good() {
+        let readiness = Readiness::default();
+        let clone = readiness.clone();
+        clone.set_draining();
+        assert!(readiness.is_draining());
+
+        readiness.latch("late").ready();
+        assert!(!readiness.is_ready());
+    }
+}
