@@ -1,0 +1,90 @@
+//! What the parts of logic share.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context as _;
+use halley_backend::push_log::PushLog;
+use halley_backend::sessions::Sessions;
+use halley_node::{Readiness, SharedRegistry};
+
+use crate::auth::Auth;
+use crate::config::Config;
+use crate::metrics::{Collected, Metrics};
+use crate::nodes::Nodes;
+use crate::online::Online;
+use crate::sink::Sink;
+
+/// Logic's state, shared by its HTTP API and its gRPC service.
+#[derive(Debug)]
+pub(crate) struct Core {
+    /// With the secrets from files filled in.
+    pub(crate) config: Config,
+    pub(crate) push_log: Arc<dyn PushLog>,
+    pub(crate) sessions: Arc<dyn Sessions>,
+    pub(crate) nodes: Nodes,
+    pub(crate) online: Online,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) auth: Auth,
+    pub(crate) sink: Sink,
+    pub(crate) registry: SharedRegistry,
+    pub(crate) readiness: Readiness,
+    draining: AtomicBool,
+}
+
+impl Core {
+    /// Checks the configuration, reads the files that it names, and registers
+    /// the metrics.
+    pub(crate) fn new(
+        mut config: Config,
+        push_log: Arc<dyn PushLog>,
+        sessions: Arc<dyn Sessions>,
+        registry: SharedRegistry,
+        readiness: Readiness,
+    ) -> anyhow::Result<Arc<Self>> {
+        config.check()?;
+        if let Some(file) = &config.http.keys_file {
+            let keys = fs::read_to_string(file)
+                .with_context(|| format!("read http.keys_file {}", file.display()))?;
+            config.http.keys.extend(
+                keys.lines()
+                    .map(|line| line.trim().to_owned())
+                    .filter(|line| !line.starts_with('#')),
+            );
+            anyhow::ensure!(
+                !config.http.keys.is_empty(),
+                "http.keys_file {} holds no key",
+                file.display()
+            );
+        }
+        let metrics = Arc::new(Metrics::register(&mut registry.lock()));
+        let core = Arc::new(Self {
+            nodes: Nodes::new(config.nodes.clone()),
+            online: Online::new(Arc::clone(&sessions)),
+            auth: Auth::new(&config.auth, Arc::clone(&metrics)).context("set up authentication")?,
+            sink: Sink::new(&config.sink, Arc::clone(&metrics)).context("set up the sink")?,
+            config,
+            push_log,
+            sessions,
+            metrics,
+            registry,
+            readiness,
+            draining: AtomicBool::new(false),
+        });
+        let collected = Box::new(Collected::new(&core));
+        core.registry.lock().register_collector(collected);
+        Ok(core)
+    }
+
+    /// Whether pushes are refused because the process is about to end.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Refuses pushes from now on, and says that the process is not ready.
+    pub(crate) fn set_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        self.readiness.set_draining();
+    }
+}
