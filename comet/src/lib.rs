@@ -1,1 +1,39 @@
-//! placeholder
+//! Comet holds the clients' connections and brings them what is pushed.
+//!
+//! It owns the sockets, the rooms and who is in them. It never decides who a
+//! client is or where a push goes, and it never waits for a client: what one
+//! does not take waits in bounded places and is counted when it is given up.
+//!
+//! The way of a push: [`rpc`] → a room's [`ring`] or a connection's outbox →
+//! the room's [`walker`] or the connection's task → the socket.
+
+#![forbid(unsafe_code)]
+
+mod accept;
+mod admission;
+mod broadcast;
+mod bucket;
+mod calls;
+mod clock;
+mod config;
+mod connection;
+mod frame;
+mod handshake;
+mod hub;
+mod metrics;
+mod online;
+mod ring;
+mod room;
+mod rpc;
+mod serve;
+mod session;
+mod sweep;
+mod tally;
+mod task;
+mod transport;
+mod wake;
+mod walker;
+
+pub use config::Config;
+pub use connection::SlowConsumer;
+pub use serve::{Addresses, Comet};

@@ -1,0 +1,147 @@
+//! Pushes to everyone, at once or paced.
+//!
+//! Broadcasts without a speed keep their order: one worker takes them from a
+//! bounded queue. A paced one may take minutes, so it runs beside them, and only
+//! so many at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{Instant, sleep_until};
+
+use crate::frame::Frame;
+use crate::hub::Hub;
+use crate::metrics::PushKind;
+use crate::tally::Tally;
+
+/// Slots between two yields.
+const CHUNK_SLOTS: usize = 64;
+
+/// One push to everyone.
+#[derive(Debug)]
+pub(crate) struct Broadcast {
+    pub(crate) op: i32,
+    pub(crate) frame: Frame,
+    /// Connections per second; 0: at once.
+    pub(crate) speed: u32,
+}
+
+/// Takes broadcasts; see the [module](self).
+#[derive(Debug)]
+pub(crate) struct Broadcaster {
+    hub: Arc<Hub>,
+    queue: mpsc::Sender<Broadcast>,
+    paced: Arc<Semaphore>,
+}
+
+/// There is no place for the broadcast now.
+#[derive(Debug, thiserror::Error)]
+#[error("too many broadcasts wait")]
+pub(crate) struct Full;
+
+impl Broadcaster {
+    /// Starts the worker.
+    pub(crate) fn start(hub: &Arc<Hub>) -> Self {
+        let config = &hub.config.broadcast;
+        let (queue, mut broadcasts) = mpsc::channel::<Broadcast>(config.queue_max.max(1));
+        let worker = Arc::clone(hub);
+        hub.tasks.spawn(async move {
+            loop {
+                // Ends with the last sender or, in a hurry, with the node.
+                let broadcast = tokio::select! {
+                    broadcast = broadcasts.recv() => broadcast,
+                    () = worker.serving.cancelled() => None,
+                };
+                let Some(broadcast) = broadcast else {
+                    return;
+                };
+                worker.metrics.broadcasts_waiting.dec();
+                send(&worker, broadcast).await;
+            }
+        });
+        Self {
+            hub: Arc::clone(hub),
+            queue,
+            paced: Arc::new(Semaphore::new(config.paced_max)),
+        }
+    }
+
+    /// Takes a broadcast, or says at once that it cannot.
+    pub(crate) fn submit(&self, broadcast: Broadcast) -> Result<(), Full> {
+        if broadcast.speed == 0 {
+            self.queue.try_send(broadcast).map_err(|_| Full)?;
+            self.hub.metrics.broadcasts_waiting.inc();
+            return Ok(());
+        }
+        let permit = Arc::clone(&self.paced).try_acquire_owned().map_err(|_| Full)?;
+        let hub = Arc::clone(&self.hub);
+        self.hub.tasks.spawn(async move {
+            let _permit = permit;
+            tokio::select! {
+                () = send(&hub, broadcast) => {}
+                () = hub.serving.cancelled() => {}
+            }
+        });
+        Ok(())
+    }
+}
+
+async fn send(hub: &Hub, broadcast: Broadcast) {
+    let started = Instant::now();
+    let mut sent = 0u64;
+    let mut connections = Vec::with_capacity(CHUNK_SLOTS);
+    let slots = chunk_slots(broadcast.speed);
+    for bucket in 0..hub.buckets.count() {
+        let mut from = 0;
+        while hub
+            .buckets
+            .copy_connections(bucket, from, slots, &mut connections)
+        {
+            from += slots;
+            push(hub, &broadcast, &connections);
+            sent += connections.len() as u64;
+            if broadcast.speed > 0 {
+                sleep_until(started + pace(sent, broadcast.speed)).await;
+            } else if connections.len() > CHUNK_SLOTS / 2 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+fn push(hub: &Hub, broadcast: &Broadcast, connections: &[Arc<crate::connection::Connection>]) {
+    let mut tally = Tally::default();
+    let messages = u64::from(broadcast.frame.messages());
+    let addressed = connections
+        .iter()
+        .filter(|connection| hub.push_to(connection, broadcast.op, &broadcast.frame, &mut tally))
+        .count();
+    hub.metrics.pushed(PushKind::All, messages * addressed as u64);
+    tally.report(&hub.metrics);
+}
+
+/// No more at once than a tenth of a second's worth.
+fn chunk_slots(speed: u32) -> usize {
+    match speed {
+        0 => CHUNK_SLOTS,
+        _ => (speed as usize / 10).clamp(1, CHUNK_SLOTS),
+    }
+}
+
+fn pace(sent: u64, speed: u32) -> Duration {
+    Duration::from_millis(sent.saturating_mul(1000) / u64::from(speed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pace_is_kept_over_the_whole_broadcast() {
+        assert_eq!(pace(100, 50), Duration::from_secs(2));
+        assert_eq!(pace(1, 1000), Duration::from_millis(1));
+        assert_eq!(chunk_slots(1), 1);
+        assert_eq!(chunk_slots(100_000), CHUNK_SLOTS);
+    }
+}

@@ -1,0 +1,282 @@
+//! One client connection as the rest of the node sees it.
+//!
+//! The connection's own task reads, answers and waits; a room's walker or a
+//! pusher may write to the socket from outside, under the lock of what is
+//! outgoing. Nobody ever waits for a peer while holding that lock: every write
+//! is non-blocking, and what does not fit waits for the task.
+//!
+//! Lock order: outgoing, then the room table, a room's members, a room's logs.
+
+use std::io;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Waker;
+
+use bytes::Bytes;
+use halley_wire::CloseReason;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::net::TcpStream;
+
+mod accepts;
+mod flush;
+mod outbox;
+mod outgoing;
+
+pub use accepts::Accepts;
+pub use flush::{Flushed, Sink};
+pub use outbox::OutboxLimits;
+pub use outgoing::{Membership, Outgoing};
+
+use crate::clock::Tick;
+use crate::frame::{Dialect, Frame};
+use crate::ring::Cursor;
+use crate::room::{Pass, Room};
+use crate::tally::{DropReason, Tally};
+
+/// What happens to a member that fell out of a room's ring, or whose outbox is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SlowConsumer {
+    /// Goes on with the newest message; what it missed is counted.
+    #[default]
+    Skip,
+    /// Is closed with a reason; what it missed is counted.
+    Close,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Connection {
+    id: u64,
+    dialect: Dialect,
+    /// `None`: only the task can write, as through TLS.
+    socket: Option<TcpStream>,
+    waker: OnceLock<Waker>,
+    closing: OnceLock<CloseReason>,
+    /// When writing last stopped for want of room in the socket; 0 if it did not.
+    blocked_since: AtomicU32,
+    outgoing: Mutex<Outgoing>,
+}
+
+impl Connection {
+    /// A connection that was given the number `id` when it logged in.
+    pub fn new(id: u64, dialect: Dialect, socket: Option<TcpStream>) -> Self {
+        Self {
+            id,
+            dialect,
+            socket,
+            waker: OnceLock::new(),
+            closing: OnceLock::new(),
+            blocked_since: AtomicU32::new(0),
+            outgoing: Mutex::new(Outgoing::new(dialect)),
+        }
+    }
+
+    /// The number that tells this connection from others with the same key; later logins have larger ones.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// How its packets are framed.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// The socket, if others than the task may write to it.
+    pub fn socket(&self) -> Option<&TcpStream> {
+        self.socket.as_ref()
+    }
+
+    /// Remembers whom to wake; a task's waker stays the same for its life.
+    pub fn set_waker(&self, waker: &Waker) {
+        self.waker.get_or_init(|| waker.clone());
+    }
+
+    /// Has the task look at the connection again.
+    pub fn wake(&self) {
+        if let Some(waker) = self.waker.get() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Asks the task to close; never waits. The first reason stays.
+    pub fn close(&self, reason: CloseReason) {
+        if self.closing.set(reason).is_ok() {
+            self.wake();
+        }
+    }
+
+    /// Why the connection is being closed, once it is.
+    pub fn closing(&self) -> Option<CloseReason> {
+        self.closing.get().copied()
+    }
+
+    /// Since when nothing could be written, if so.
+    pub fn blocked_since(&self) -> Option<Tick> {
+        match self.blocked_since.load(Ordering::Relaxed) {
+            0 => None,
+            tick => Some(Tick(tick)),
+        }
+    }
+
+    /// Notes whether writing stopped for want of room in the socket.
+    pub(crate) fn set_blocked(&self, blocked: Option<Tick>) {
+        let tick = blocked.map_or(0, |tick| tick.0.max(1));
+        if tick == 0 || self.blocked_since.load(Ordering::Relaxed) == 0 {
+            self.blocked_since.store(tick, Ordering::Relaxed);
+        }
+    }
+
+    /// What is outgoing, for the task.
+    pub(crate) fn outgoing(&self) -> MutexGuard<'_, Outgoing> {
+        self.outgoing.lock()
+    }
+
+    /// Pushes one frame to this connection alone, and writes it now if nothing waits before it.
+    ///
+    /// Returns `false`, and does nothing, if the connection does not accept `op`.
+    pub(crate) fn push(
+        &self,
+        op: i32,
+        frame: &Frame,
+        rules: &Rules,
+        now: Tick,
+        tally: &mut Tally,
+    ) -> bool {
+        let messages = frame.messages();
+        let mut outgoing = self.outgoing.lock();
+        if outgoing.is_closed() {
+            tally.offline += u64::from(messages);
+            return true;
+        }
+        if !outgoing.accepts().contains(op) {
+            return false;
+        }
+        let bytes = frame.encoded(self.dialect);
+        match self.socket.as_ref() {
+            Some(socket) if !outgoing.is_queued() && !outgoing.is_blocked() => {
+                let flushed = outgoing.write_direct(bytes, messages, socket, tally);
+                self.flushed(flushed, &mut outgoing, false, now);
+            }
+            _ if !outgoing.queue_push(bytes.clone(), messages, rules.outbox) => {
+                tally.drop(DropReason::OutboxFull, u64::from(messages));
+                if rules.slow_consumer == SlowConsumer::Close {
+                    self.close(CloseReason::SlowConsumer);
+                }
+            }
+            _ if outgoing.is_blocked() => {}
+            // What it waits behind is the task's to write.
+            _ => self.wake(),
+        }
+        true
+    }
+
+    /// Sends replies, after what waits already.
+    pub(crate) fn reply(&self, replies: Vec<u8>, now: Tick) {
+        let bytes = Bytes::from(replies);
+        let mut outgoing = self.outgoing.lock();
+        match self.socket.as_ref() {
+            Some(socket) if !outgoing.is_queued() && !outgoing.is_blocked() => {
+                let mut tally = Tally::default();
+                let flushed = outgoing.write_direct(&bytes, 0, socket, &mut tally);
+                self.flushed(flushed, &mut outgoing, false, now);
+            }
+            _ => outgoing.queue_reply(bytes),
+        }
+    }
+
+    /// Sends what a room's walker found since this member's cursor.
+    ///
+    /// Returns the member's position, if it could be told.
+    pub(crate) fn walk(
+        &self,
+        room: &Room,
+        pass: &Pass,
+        rules: &Rules,
+        now: Tick,
+        tally: &mut Tally,
+    ) -> Option<Cursor> {
+        let Some(mut outgoing) = self.outgoing.try_lock() else {
+            // Whoever holds the lock may have looked at the log before it grew.
+            self.wake();
+            return None;
+        };
+        let Some(cursor) = outgoing.cursor(room) else {
+            // It left; what it had not been sent is counted there.
+            return Some(pass.head(self.dialect));
+        };
+        if !cursor.is_before(pass.head(self.dialect)) {
+            return Some(cursor);
+        }
+        if cursor.is_before(pass.oldest(self.dialect)) {
+            self.fell_out(&mut outgoing, room, rules, tally);
+            return outgoing.cursor(room);
+        }
+        match self.socket.as_ref() {
+            Some(socket) if !outgoing.is_blocked() => {
+                let before = tally.delivered;
+                let flushed = match outgoing.write_pass(room, pass.chunks(self.dialect), socket, tally) {
+                    Some(flushed) => flushed,
+                    None => outgoing.flush(&mut PlainSink(socket), rules.slow_consumer, tally),
+                };
+                self.flushed(flushed, &mut outgoing, before != tally.delivered, now);
+            }
+            Some(_) => {}
+            None => self.wake(),
+        }
+        outgoing.cursor(room)
+    }
+
+    /// Draws the consequences of a write from outside the task.
+    fn flushed(
+        &self,
+        flushed: Result<Flushed, CloseReason>,
+        outgoing: &mut Outgoing,
+        progress: bool,
+        now: Tick,
+    ) {
+        match flushed {
+            Ok(Flushed::All) => {}
+            Ok(Flushed::More) => self.wake(),
+            Ok(Flushed::Blocked) => {
+                outgoing.set_blocked(true);
+                if progress {
+                    self.set_blocked(None);
+                }
+                self.set_blocked(Some(now));
+                // Only the task can wait for the socket to become writable.
+                self.wake();
+            }
+            Err(reason) => self.close(reason),
+        }
+    }
+
+    fn fell_out(&self, outgoing: &mut Outgoing, room: &Room, rules: &Rules, tally: &mut Tally) {
+        match rules.slow_consumer {
+            SlowConsumer::Skip => outgoing.skip_to_head(room, tally),
+            SlowConsumer::Close => self.close(CloseReason::SlowConsumer),
+        }
+    }
+}
+
+/// The limits and policies that every write obeys.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// What may wait for one connection.
+    pub outbox: OutboxLimits,
+    /// What happens to one that does not keep up.
+    pub slow_consumer: SlowConsumer,
+}
+
+/// A socket that anyone may write to.
+#[derive(Debug)]
+pub(crate) struct PlainSink<'a>(pub(crate) &'a TcpStream);
+
+impl Sink for PlainSink<'_> {
+    fn write(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        match slices {
+            [slice] => self.0.try_write(slice),
+            _ => self.0.try_write_vectored(slices),
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! What a connection has yet to be sent.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use halley_wire::CloseReason;
+use smallvec::SmallVec;
+use tokio::net::TcpStream;
+
+use super::outbox::{Outbox, Waiting};
+use super::{Accepts, Flushed, OutboxLimits};
+use crate::frame::Dialect;
+use crate::ring::{Chunk, Cursor};
+use crate::room::Room;
+use crate::tally::{DropReason, Tally};
+
+/// A room that the connection is in, and how far it has read it.
+#[derive(Debug)]
+pub struct Membership {
+    pub(super) room: Arc<Room>,
+    pub(super) slot: u32,
+    pub(super) cursor: Cursor,
+}
+
+impl Membership {
+    /// The room.
+    pub fn room(&self) -> &Arc<Room> {
+        &self.room
+    }
+}
+
+/// The rest of a frame of which the socket took only the beginning; it goes
+/// out before anything else, or the stream would be torn.
+#[derive(Debug)]
+pub(super) struct Tail {
+    pub(super) bytes: Bytes,
+    pub(super) messages: u32,
+}
+
+/// Guarded by the connection's lock. Idle, it holds no memory of its own.
+#[derive(Debug)]
+pub struct Outgoing {
+    dialect: Dialect,
+    blocked: bool,
+    closed: bool,
+    pub(super) tail: Option<Box<Tail>>,
+    pub(super) outbox: Option<Box<Outbox>>,
+    /// One with goim's clients.
+    pub(super) memberships: SmallVec<[Membership; 1]>,
+    accepts: Accepts,
+}
+
+impl Outgoing {
+    pub(super) fn new(dialect: Dialect) -> Self {
+        Self {
+            dialect,
+            blocked: false,
+            closed: false,
+            tail: None,
+            outbox: None,
+            memberships: SmallVec::new(),
+            accepts: Accepts::default(),
+        }
+    }
+
+    pub(super) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// The operations that pushes must have to reach the connection.
+    pub fn accepts(&mut self) -> &mut Accepts {
+        &mut self.accepts
+    }
+
+    /// Whether the socket had no room when it was last written to.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// Notes whether the socket has room.
+    pub fn set_blocked(&mut self, blocked: bool) {
+        self.blocked = blocked;
+    }
+
+    /// Whether the connection is over.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Whether something waits before whatever comes next, rooms aside.
+    pub fn is_queued(&self) -> bool {
+        self.tail.is_some() || self.outbox.is_some()
+    }
+
+    /// The room of a connection that is in one.
+    pub fn room(&self) -> Option<&Arc<Room>> {
+        self.memberships.first().map(Membership::room)
+    }
+
+    /// How far the connection has read `room`; `None` if it is no member.
+    pub fn cursor(&self, room: &Room) -> Option<Cursor> {
+        self.membership(room).map(|membership| membership.cursor)
+    }
+
+    /// Joins `room`; `false` if the room was given up meanwhile.
+    pub fn join(&mut self, room: Arc<Room>, connection: &Arc<super::Connection>) -> bool {
+        let Some((slot, cursor)) = room.join(connection) else {
+            return false;
+        };
+        self.memberships.push(Membership { room, slot, cursor });
+        true
+    }
+
+    /// Leaves every room and counts what it had not read there.
+    ///
+    /// Returns the rooms that nobody is left in.
+    pub fn leave(&mut self, reason: DropReason, tally: &mut Tally) -> SmallVec<[Arc<Room>; 1]> {
+        let mut empty = SmallVec::new();
+        for membership in self.memberships.drain(..) {
+            let left = membership.room.leave(membership.slot, self.dialect);
+            tally.drop(reason, left.head.since(membership.cursor));
+            if left.is_empty {
+                empty.push(membership.room);
+            }
+        }
+        empty
+    }
+
+    /// Ends the connection: counts what waits and refuses more.
+    ///
+    /// Returns the rooms that nobody is left in.
+    pub fn end(&mut self, tally: &mut Tally) -> SmallVec<[Arc<Room>; 1]> {
+        self.closed = true;
+        let tail = self.tail.take().map_or(0, |tail| u64::from(tail.messages));
+        let queued = self.outbox.take().map_or(0, |outbox| outbox.messages());
+        tally.drop(DropReason::Closed, tail + queued);
+        self.leave(DropReason::Closed, tally)
+    }
+
+    /// Queues a push; `false` if the outbox is full.
+    pub(super) fn queue_push(&mut self, bytes: Bytes, messages: u32, limits: OutboxLimits) -> bool {
+        self.outbox
+            .get_or_insert_default()
+            .try_push(Waiting { bytes, messages }, limits)
+    }
+
+    /// Queues a reply.
+    pub(super) fn queue_reply(&mut self, bytes: Bytes) {
+        self.outbox
+            .get_or_insert_default()
+            .push(Waiting { bytes, messages: 0 });
+    }
+
+    /// Writes one frame past the empty queue.
+    ///
+    /// What the socket does not take waits as the tail.
+    pub(super) fn write_direct(
+        &mut self,
+        bytes: &Bytes,
+        messages: u32,
+        socket: &TcpStream,
+        tally: &mut Tally,
+    ) -> Result<Flushed, CloseReason> {
+        debug_assert!(!self.is_queued() && !self.blocked, "something waits");
+        tally.writes += 1;
+        match socket.try_write(bytes) {
+            Ok(written) if written == bytes.len() => {
+                tally.delivered += u64::from(messages);
+                Ok(Flushed::All)
+            }
+            Ok(written) => {
+                let bytes = bytes.slice(written..);
+                self.tail = Some(Box::new(Tail { bytes, messages }));
+                Ok(Flushed::Blocked)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                let bytes = bytes.clone();
+                self.tail = Some(Box::new(Tail { bytes, messages }));
+                Ok(Flushed::Blocked)
+            }
+            Err(_) => {
+                tally.drop(DropReason::Closed, u64::from(messages));
+                Err(CloseReason::IoError)
+            }
+        }
+    }
+
+    /// Writes what a walker's pass found, if nothing else waits and the member
+    /// had read everything before the pass; `None` otherwise.
+    pub(super) fn write_pass(
+        &mut self,
+        room: &Room,
+        chunks: &[Chunk],
+        socket: &TcpStream,
+        tally: &mut Tally,
+    ) -> Option<Result<Flushed, CloseReason>> {
+        if self.is_queued() {
+            return None;
+        }
+        let membership = self.membership_mut(room)?;
+        if membership.cursor.is_before(chunks.first()?.start()) {
+            return None;
+        }
+        let mut torn = None;
+        let mut result = Ok(Flushed::All);
+        for chunk in chunks {
+            if !membership.cursor.is_before(chunk.end()) {
+                continue;
+            }
+            let bytes = chunk.from(membership.cursor);
+            tally.writes += 1;
+            match socket.try_write(bytes) {
+                Ok(written) if written == bytes.len() => {
+                    tally.delivered += chunk.end().since(membership.cursor);
+                    membership.cursor = chunk.end();
+                }
+                Ok(written) => {
+                    torn = membership.split(chunk, written, tally);
+                    result = Ok(Flushed::Blocked);
+                    break;
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    result = Ok(Flushed::Blocked);
+                    break;
+                }
+                Err(_) => {
+                    result = Err(CloseReason::IoError);
+                    break;
+                }
+            }
+        }
+        self.tail = torn;
+        Some(result)
+    }
+
+    /// Goes on with the newest message of a room that it fell out of.
+    pub(super) fn skip_to_head(&mut self, room: &Room, tally: &mut Tally) {
+        let head = room.head(self.dialect);
+        if let Some(membership) = self.membership_mut(room) {
+            tally.drop(DropReason::SlowConsumer, head.since(membership.cursor));
+            membership.cursor = head;
+        }
+    }
+
+    fn membership(&self, room: &Room) -> Option<&Membership> {
+        self.memberships
+            .iter()
+            .find(|membership| std::ptr::eq(Arc::as_ptr(&membership.room), room))
+    }
+
+    fn membership_mut(&mut self, room: &Room) -> Option<&mut Membership> {
+        self.memberships
+            .iter_mut()
+            .find(|membership| std::ptr::eq(Arc::as_ptr(&membership.room), room))
+    }
+}
+
+impl Membership {
+    /// Moves the cursor to the next frame boundary after a partial write.
+    ///
+    /// The torn frame's rest is copied, so that a slow reader holds no chunk.
+    pub(super) fn split(&mut self, chunk: &Chunk, written: usize, tally: &mut Tally) -> Option<Box<Tail>> {
+        let split = chunk.split(self.cursor, written);
+        tally.delivered += split.cursor.since(self.cursor) - u64::from(split.tail_messages);
+        self.cursor = split.cursor;
+        if split.tail.is_empty() {
+            return None;
+        }
+        Some(Box::new(Tail {
+            bytes: Bytes::copy_from_slice(&split.tail),
+            messages: split.tail_messages,
+        }))
+    }
+}

@@ -1,0 +1,265 @@
+//! From accept to login: TLS, the WebSocket upgrade, and packets up to the one
+//! that authenticates. One deadline covers all of it.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use halley_wire::{CloseReason, Header, Op};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::admission::{HandshakePermit, Permit};
+use crate::bucket::{Deadlines, Identity, Registered};
+use crate::calls::Login;
+use crate::clock::{Tick, ticks};
+use crate::connection::Connection;
+use crate::hub::Hub;
+use crate::session::Grant;
+use crate::sweep;
+use crate::tally::Tally;
+use crate::task::{Serve, expiry};
+use crate::transport::{Framing, Goodbye, Incoming, Stream, upgrade};
+
+/// Bytes read at once before the login.
+const READ_BYTES: usize = 1 << 10;
+
+/// Why a handshake did not come to a login.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failed {
+    /// It took longer than the deadline.
+    #[error("handshake took too long")]
+    Timeout,
+    /// The socket failed.
+    #[error("socket: {0}")]
+    Io(#[from] io::Error),
+    /// The client did something that closes it.
+    #[error("{}", .0.text())]
+    Closed(CloseReason),
+    /// The request was no WebSocket upgrade; it has been answered.
+    #[error("not upgraded")]
+    NotUpgraded,
+}
+
+impl Failed {
+    /// The metric's label.
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Io(_) => "io_error",
+            Self::Closed(reason) => reason.as_str(),
+            Self::NotUpgraded => "not_upgraded",
+        }
+    }
+}
+
+/// A client before its login.
+pub(crate) struct Client<S, F> {
+    hub: Arc<Hub>,
+    stream: S,
+    framing: F,
+    /// Read and not understood yet.
+    read: Vec<u8>,
+    cookie: String,
+    permit: Permit,
+    handshake: HandshakePermit,
+}
+
+impl<S: Stream, F: Framing> Client<S, F> {
+    pub(crate) fn new(hub: Arc<Hub>, stream: S, permit: Permit, handshake: HandshakePermit) -> Self {
+        Self {
+            hub,
+            stream,
+            framing: F::default(),
+            read: Vec::new(),
+            cookie: String::new(),
+            permit,
+            handshake,
+        }
+    }
+
+    /// Answers the upgrade request.
+    pub(crate) async fn upgrade(&mut self) -> Result<(), Failed> {
+        let hub = Arc::clone(&self.hub);
+        let rules = upgrade::Rules {
+            path: &hub.config.websocket.path,
+            allowed_origins: &hub.config.websocket.allowed_origins,
+        };
+        let rejected = loop {
+            match upgrade::parse(&self.read, rules) {
+                Ok(Some(upgrade)) => {
+                    self.read.drain(..upgrade.consumed);
+                    self.cookie = upgrade.cookie;
+                    self.stream.write_all(&upgrade.response).await?;
+                    self.stream.flush().await?;
+                    return Ok(());
+                }
+                Ok(None) if self.read.len() >= hub.config.limits.upgrade_bytes_max => {
+                    break upgrade::TOO_LARGE;
+                }
+                Ok(None) => self.read_more().await?,
+                Err(rejected) => break rejected,
+            }
+        };
+        self.stream.write_all(&rejected.response()).await?;
+        self.stream.shutdown().await?;
+        Err(Failed::NotUpgraded)
+    }
+
+    /// Reads up to the login and carries it out.
+    pub(crate) async fn log_in(mut self) -> Result<Serve<F, S::Io>, Failed> {
+        let (header, token) = match self.read_auth().await {
+            Ok(auth) => auth,
+            Err(failed) => {
+                if let Failed::Closed(reason) = failed {
+                    self.refuse(reason).await;
+                }
+                return Err(failed);
+            }
+        };
+        let number = self.hub.logins.next();
+        let cookie = std::mem::take(&mut self.cookie);
+        match self.hub.calls.connect(number, token, cookie, false).await {
+            Ok(login) => self.serve(number, header, login),
+            Err(status) => {
+                tracing::debug!(error = status.message(), "login refused");
+                self.refuse(CloseReason::AuthFailed).await;
+                Err(Failed::Closed(CloseReason::AuthFailed))
+            }
+        }
+    }
+
+    async fn read_auth(&mut self) -> Result<(Header, Bytes), Failed> {
+        let limits = self.hub.framing_limits();
+        let mut ignored = 0;
+        loop {
+            let mut pong = Vec::new();
+            let next = self.framing.next(&mut self.read, limits);
+            let Some((consumed, incoming)) = next.map_err(Failed::Closed)? else {
+                self.read_more().await?;
+                continue;
+            };
+            let mut auth = None;
+            match incoming {
+                Incoming::Packet(packet) if packet.header.op == Op::AUTH => {
+                    auth = Some((packet.header, Bytes::copy_from_slice(packet.body)));
+                }
+                Incoming::Packet(_) => {
+                    self.hub.metrics.frame_before_auth();
+                    ignored += 1;
+                }
+                Incoming::Ping(payload) => {
+                    F::encode_pong(&mut pong, payload);
+                    ignored += 1;
+                }
+                Incoming::Close(_) => return Err(Failed::Closed(CloseReason::PeerClosed)),
+                Incoming::Nothing => ignored += 1,
+            }
+            self.read.drain(..consumed);
+            if let Some(auth) = auth {
+                return Ok(auth);
+            }
+            if ignored > self.hub.config.limits.packets_before_auth_max {
+                return Err(Failed::Closed(CloseReason::TooManyBeforeAuth));
+            }
+            if !pong.is_empty() {
+                self.stream.write_all(&pong).await?;
+                self.stream.flush().await?;
+            }
+        }
+    }
+
+    async fn read_more(&mut self) -> Result<(), Failed> {
+        self.read.reserve(READ_BYTES);
+        if self.stream.read_buf(&mut self.read).await? == 0 {
+            return Err(Failed::Closed(CloseReason::PeerClosed));
+        }
+        Ok(())
+    }
+
+    /// Says goodbye as far as the dialect can; the handshake's deadline bounds it.
+    async fn refuse(&mut self, reason: CloseReason) {
+        let mut bytes = Vec::new();
+        let goodbye = Goodbye {
+            reason,
+            answer: None,
+            reconnect_ms: (0, 0),
+        };
+        F::encode_goodbye(&mut bytes, &goodbye);
+        // The client may be gone already.
+        let _ = self.stream.write_all(&bytes).await;
+        let _ = self.stream.shutdown().await;
+    }
+
+    /// Registers the connection; its task goes on from here.
+    fn serve(self, number: u64, header: Header, login: Login) -> Result<Serve<F, S::Io>, Failed> {
+        let hub = self.hub;
+        let now = hub.now();
+        let reply = login.reply;
+        let grant = login.grant.map(|grant| Box::new(Grant::from_proto(&grant)));
+        let (socket, io) = self.stream.into_parts();
+        let connection = Arc::new(Connection::new(number, F::DIALECT, socket));
+        {
+            let mut outgoing = connection.outgoing();
+            // Before anything that a push may write.
+            let mut answer = Vec::new();
+            let header = Header {
+                op: Op::AUTH_REPLY,
+                ..header
+            };
+            F::encode(&mut answer, header, b"");
+            outgoing.queue_reply(answer.into());
+            let ops_max = hub.config.limits.accepts_max;
+            outgoing.accepts().add(reply.accepts, ops_max);
+        }
+        let identity = Identity {
+            mid: reply.mid,
+            key: reply.key.into_boxed_str(),
+        };
+        let deadlines = Deadlines {
+            idle_ticks: idle_ticks(reply.heartbeat),
+            expires: expiry(&hub, grant.as_deref()),
+            renew: sweep::next_renewal(&hub, now),
+        };
+        let slot = match hub.buckets.register(identity, Arc::clone(&connection), deadlines, now) {
+            Registered::New(slot, replaced) => {
+                if let Some(replaced) = replaced {
+                    replaced.close(CloseReason::Replaced);
+                }
+                slot
+            }
+            Registered::Outdated => {
+                connection.outgoing().end(&mut Tally::default());
+                return Err(Failed::Closed(CloseReason::Replaced));
+            }
+        };
+        hub.metrics.connections.inc();
+        if !reply.room_id.is_empty() {
+            hub.join(&reply.room_id, &connection);
+        }
+        drop(self.handshake);
+        let transport = (self.framing, io);
+        Ok(Serve::new(hub, connection, slot, transport, self.read, grant, self.permit))
+    }
+}
+
+/// goim's idle deadline, in nanoseconds, as ticks; one that is not positive never comes.
+fn idle_ticks(heartbeat_ns: i64) -> u32 {
+    match u64::try_from(heartbeat_ns) {
+        Ok(0) | Err(_) => Tick::NEVER.0,
+        Ok(nanos) => ticks(Duration::from_nanos(nanos)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_idle_deadline_is_logics_heartbeat_value() {
+        assert_eq!(idle_ticks(480_000_000_000), 4800);
+        assert_eq!(idle_ticks(1), 1);
+        assert_eq!(idle_ticks(0), u32::MAX);
+        assert_eq!(idle_ticks(-5), u32::MAX);
+    }
+}

@@ -1,0 +1,255 @@
+//! Comet's metrics as typed handles.
+
+use halley_node::Registry;
+use halley_wire::{CloseReason, Op};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+
+use crate::tally::{DROP_REASONS, Tally};
+
+/// One label with a closed set of values.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub(crate) struct Outcome {
+    outcome: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub(crate) struct Kind {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub(crate) struct Reason {
+    reason: &'static str,
+}
+
+/// What a push was addressed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PushKind {
+    /// Connections by key.
+    Keys,
+    /// A room's members.
+    Room,
+    /// Everyone.
+    All,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Metrics {
+    pub(crate) connections: Gauge,
+    pub(crate) handshaking: Gauge,
+    pub(crate) rooms: Gauge,
+    pub(crate) broadcasts_waiting: Gauge,
+    pub(crate) accepted: Counter,
+    pub(crate) accept_errors: Counter,
+    pub(crate) handshakes: Family<Reason, Counter>,
+    pub(crate) closes: Family<Reason, Counter>,
+    pub(crate) logic_calls: Family<Outcome, Counter>,
+    pub(crate) rooms_refused: Counter,
+    pub(crate) handshake_seconds: Histogram,
+    pub(crate) logic_call_seconds: Histogram,
+    pub(crate) pass_seconds: Histogram,
+    pub(crate) room_delivery_seconds: Histogram,
+    writes: Counter,
+    frames_in: FramesIn,
+    frames_out: Family<Kind, Counter>,
+    pushes: [Counter; 3],
+    delivered: Counter,
+    offline: Counter,
+    dropped: [Counter; DROP_REASONS.len()],
+}
+
+#[derive(Debug)]
+struct FramesIn {
+    heartbeat: Counter,
+    auth: Counter,
+    change_room: Counter,
+    subscription: Counter,
+    message: Counter,
+    before_auth: Counter,
+}
+
+fn latency() -> Histogram {
+    // 50 µs to 26 s.
+    Histogram::new(exponential_buckets(0.000_05, 2.0, 20))
+}
+
+impl Metrics {
+    /// Makes the handles and registers them.
+    pub fn register(registry: &mut Registry) -> Self {
+        let frames_in = Family::<Kind, Counter>::default();
+        let pushes = Family::<Kind, Counter>::default();
+        let outcomes = Family::<Outcome, Counter>::default();
+        let kind = |family: &Family<Kind, Counter>, kind| family.get_or_create(&Kind { kind }).clone();
+        let outcome = |outcome, reason| outcomes.get_or_create(&Outcome { outcome, reason }).clone();
+        let metrics = Self {
+            connections: Gauge::default(),
+            handshaking: Gauge::default(),
+            rooms: Gauge::default(),
+            broadcasts_waiting: Gauge::default(),
+            accepted: Counter::default(),
+            accept_errors: Counter::default(),
+            handshakes: Family::default(),
+            closes: Family::default(),
+            logic_calls: Family::default(),
+            rooms_refused: Counter::default(),
+            handshake_seconds: latency(),
+            logic_call_seconds: latency(),
+            pass_seconds: latency(),
+            room_delivery_seconds: latency(),
+            writes: Counter::default(),
+            frames_in: FramesIn {
+                heartbeat: kind(&frames_in, "heartbeat"),
+                auth: kind(&frames_in, "auth"),
+                change_room: kind(&frames_in, "change_room"),
+                subscription: kind(&frames_in, "subscription"),
+                message: kind(&frames_in, "message"),
+                before_auth: kind(&frames_in, "before_auth"),
+            },
+            frames_out: Family::default(),
+            pushes: ["keys", "room", "all"].map(|name| kind(&pushes, name)),
+            delivered: outcome("delivered", ""),
+            offline: outcome("offline", ""),
+            dropped: DROP_REASONS.map(|reason| outcome("dropped", reason.as_str())),
+        };
+        metrics.register_all(registry, frames_in, pushes, outcomes);
+        metrics
+    }
+
+    fn register_all(
+        &self,
+        registry: &mut Registry,
+        frames_in: Family<Kind, Counter>,
+        pushes: Family<Kind, Counter>,
+        outcomes: Family<Outcome, Counter>,
+    ) {
+        let registry = registry.sub_registry_with_prefix("halley_comet");
+        registry.register("connections", "Clients logged in", self.connections.clone());
+        registry.register("handshaking", "Clients not logged in yet", self.handshaking.clone());
+        registry.register("rooms", "Rooms with members here", self.rooms.clone());
+        registry.register(
+            "broadcasts_waiting",
+            "Broadcasts that wait for their turn",
+            self.broadcasts_waiting.clone(),
+        );
+        registry.register("accepted", "Sockets accepted", self.accepted.clone());
+        registry.register(
+            "accept_errors",
+            "Failed accepts; the listener goes on",
+            self.accept_errors.clone(),
+        );
+        registry.register("handshakes", "Handshakes by how they ended", self.handshakes.clone());
+        registry.register("closes", "Closed connections by reason", self.closes.clone());
+        registry.register("logic_calls", "Calls to logic by outcome", self.logic_calls.clone());
+        registry.register(
+            "rooms_refused",
+            "Changes of room that were not granted",
+            self.rooms_refused.clone(),
+        );
+        registry.register(
+            "handshake_seconds",
+            "From accept to login",
+            self.handshake_seconds.clone(),
+        );
+        registry.register(
+            "logic_call_seconds",
+            "Calls to logic",
+            self.logic_call_seconds.clone(),
+        );
+        registry.register("pass_seconds", "Passes over a room", self.pass_seconds.clone());
+        registry.register(
+            "room_delivery_seconds",
+            "From a room's first waiting message to the end of its pass",
+            self.room_delivery_seconds.clone(),
+        );
+        registry.register("writes", "Writes to sockets", self.writes.clone());
+        registry.register("frames_in", "Packets from clients by kind", frames_in);
+        registry.register("frames_out", "Replies to clients by kind", self.frames_out.clone());
+        registry.register(
+            "pushes",
+            "Messages times connections they were addressed to, by kind of push",
+            pushes,
+        );
+        registry.register(
+            "push_outcomes",
+            "What became of them; pushes minus these are under way",
+            outcomes,
+        );
+    }
+
+    /// Counts messages times the connections they are addressed to.
+    pub(crate) fn pushed(&self, kind: PushKind, deliveries: u64) {
+        self.pushes[kind as usize].inc_by(deliveries);
+    }
+
+    /// Adds what became of messages.
+    pub(crate) fn count(&self, tally: &Tally) {
+        let add = |counter: &Counter, value: u64| {
+            if value > 0 {
+                counter.inc_by(value);
+            }
+        };
+        add(&self.delivered, tally.delivered);
+        add(&self.offline, tally.offline);
+        add(&self.writes, tally.writes);
+        for (counter, value) in self.dropped.iter().zip(tally.dropped) {
+            add(counter, value);
+        }
+    }
+
+    /// Counts a packet of a logged-in client.
+    pub(crate) fn frame_in(&self, op: Op) {
+        let frames = &self.frames_in;
+        match op {
+            Op::HEARTBEAT | Op::HEARTBEAT_REPLY => frames.heartbeat.inc(),
+            Op::AUTH => frames.auth.inc(),
+            Op::CHANGE_ROOM => frames.change_room.inc(),
+            Op::SUB | Op::UNSUB => frames.subscription.inc(),
+            _ => frames.message.inc(),
+        };
+    }
+
+    /// Counts a packet of a client that has not logged in.
+    pub(crate) fn frame_before_auth(&self) {
+        self.frames_in.before_auth.inc();
+    }
+
+    /// Counts replies.
+    pub(crate) fn replies(&self, kind: &'static str, count: u64) {
+        self.frames_out.get_or_create(&Kind { kind }).inc_by(count);
+    }
+
+    /// Counts a handshake's end.
+    pub(crate) fn handshake(&self, outcome: &'static str) {
+        self.handshakes
+            .get_or_create(&Reason { reason: outcome })
+            .inc();
+    }
+
+    /// Counts a close.
+    pub(crate) fn closed(&self, reason: CloseReason) {
+        let reason = reason.as_str();
+        self.closes.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// Counts a call to logic.
+    pub(crate) fn logic_call(&self, method: &'static str, outcome: &'static str) {
+        let outcome = Outcome {
+            outcome,
+            reason: method,
+        };
+        self.logic_calls.get_or_create(&outcome).inc();
+    }
+
+    /// Deliveries addressed and not ended yet.
+    pub fn pending(&self) -> u64 {
+        let addressed: u64 = self.pushes.iter().map(Counter::get).sum();
+        let dropped: u64 = self.dropped.iter().map(Counter::get).sum();
+        addressed.saturating_sub(self.delivered.get() + self.offline.get() + dropped)
+    }
+}

@@ -1,0 +1,173 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const ROOMY: Limits = Limits {
+    bytes_max: 1 << 20,
+    frames_max: 1 << 16,
+};
+
+fn append(ring: &mut Ring, frame: &[u8], messages: u32) {
+    ring.append(frame.len(), messages, |out| out.extend_from_slice(frame));
+}
+
+fn read_all(ring: &mut Ring, cursor: Cursor) -> Bytes {
+    match ring.read(cursor, usize::MAX) {
+        Read::Chunks(chunks) => concat(&chunks, cursor),
+        Read::Evicted => panic!("evicted"),
+    }
+}
+
+#[test]
+fn a_member_reads_everything_since_its_cursor() {
+    let mut ring = Ring::new(ROOMY, Cursor::new(0));
+    append(&mut ring, b"one", 1);
+    let cursor = ring.head();
+    append(&mut ring, b"two", 1);
+    append(&mut ring, b"three+four", 2);
+
+    assert_eq!(read_all(&mut ring, cursor), "twothree+four");
+    assert_eq!(ring.head().since(cursor), 3);
+}
+
+#[test]
+fn frames_of_one_pass_are_one_chunk() {
+    let mut ring = Ring::new(ROOMY, Cursor::new(0));
+    for _ in 0..8 {
+        append(&mut ring, b"frame", 1);
+    }
+
+    let Read::Chunks(chunks) = ring.read(Cursor::new(0), usize::MAX) else {
+        panic!("evicted");
+    };
+    assert_eq!(chunks.len(), 1);
+}
+
+#[test]
+fn a_log_read_to_its_head_holds_no_memory() {
+    let mut ring = Ring::new(ROOMY, Cursor::new(0));
+    append(&mut ring, &[7; 100_000], 1);
+    ring.seal();
+    ring.release(ring.head());
+
+    assert_eq!(ring.bytes(), 0);
+    assert_eq!(ring.pending.capacity(), 0);
+    assert_eq!(ring.oldest(), ring.head());
+}
+
+#[test]
+fn release_keeps_what_somebody_has_not_read() {
+    let mut ring = Ring::new(ROOMY, Cursor::new(0));
+    append(&mut ring, b"one", 1);
+    ring.seal();
+    append(&mut ring, b"two", 1);
+    ring.seal();
+    ring.release(Cursor::new(1));
+
+    assert_eq!(ring.oldest(), Cursor::new(1));
+    assert_eq!(read_all(&mut ring, Cursor::new(1)), "two");
+}
+
+#[test]
+fn a_cursor_that_fell_out_is_told_so() {
+    let limits = Limits {
+        bytes_max: 10,
+        frames_max: 100,
+    };
+    let mut ring = Ring::new(limits, Cursor::new(0));
+    for _ in 0..10 {
+        append(&mut ring, b"frame", 1);
+        ring.seal();
+    }
+
+    assert_eq!(ring.read(Cursor::new(0), 1), Read::Evicted);
+    assert!(ring.bytes() <= 10);
+    assert_eq!(ring.head(), Cursor::new(10));
+}
+
+#[test]
+fn one_frame_larger_than_the_limit_is_kept() {
+    let limits = Limits {
+        bytes_max: 10,
+        frames_max: 100,
+    };
+    let mut ring = Ring::new(limits, Cursor::new(0));
+    append(&mut ring, &[1; 50], 1);
+
+    assert_eq!(read_all(&mut ring, Cursor::new(0)).len(), 50);
+}
+
+#[test]
+fn cursors_order_across_the_wrap() {
+    let before = Cursor::new(u64::MAX);
+    let after = before.advanced(2);
+
+    assert!(before.is_before(after));
+    assert!(!after.is_before(before));
+    assert_eq!(after.since(before), 2);
+    assert!(!before.is_before(before));
+}
+
+proptest! {
+    /// A reader that takes arbitrary bites gets every byte in order, or is told
+    /// exactly how many messages it missed.
+    #[test]
+    fn never_reorders_and_never_skips_unseen(
+        start in prop_oneof![Just(0), Just(u64::MAX - 20), any::<u64>()],
+        bytes_max in 20usize..400,
+        frames_max in 2usize..40,
+        steps in prop::collection::vec((0u8..4, 1usize..40, 1u32..4), 1..200),
+    ) {
+        let mut ring = Ring::new(Limits { bytes_max, frames_max }, Cursor::new(start));
+        // The model: every byte ever appended, and where each message's frame ends.
+        let mut stream = Vec::new();
+        let mut boundaries = vec![(0u64, 0usize)];
+        let mut cursor = Cursor::new(start);
+        let mut position = 0usize;
+        let mut appended = 0u64;
+        let mut accounted = 0u64;
+        let mut fill = 0u8;
+
+        for (action, size, messages) in steps {
+            match action {
+                0 | 1 => {
+                    fill = fill.wrapping_add(1);
+                    append(&mut ring, &vec![fill; size], messages);
+                    stream.extend(std::iter::repeat_n(fill, size));
+                    appended += u64::from(messages);
+                    boundaries.push((appended, stream.len()));
+                }
+                2 => ring.seal(),
+                _ => match ring.read(cursor, 3) {
+                    Read::Evicted => {
+                        let dropped = ring.head().since(cursor);
+                        accounted += dropped;
+                        cursor = ring.head();
+                        position = stream.len();
+                    }
+                    Read::Chunks(chunks) => {
+                        // One write that stops after `size` bytes, then the torn frame's tail.
+                        let mut budget = size;
+                        for chunk in chunks {
+                            let slice = chunk.from(cursor);
+                            let written = slice.len().min(budget);
+                            budget -= written;
+                            let split = chunk.split(cursor, written);
+                            let taken = written + split.tail.len();
+                            prop_assert_eq!(&stream[position..position + taken], &slice[..taken]);
+                            position += taken;
+                            accounted += split.cursor.since(cursor);
+                            cursor = split.cursor;
+                            if budget == 0 {
+                                break;
+                            }
+                        }
+                    }
+                },
+            }
+            prop_assert_eq!(ring.head().since(Cursor::new(start)), appended);
+            prop_assert_eq!(cursor.since(Cursor::new(start)), accounted);
+            prop_assert!(boundaries.contains(&(accounted, position)), "stopped inside a frame");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Rooms: who is in them and what was pushed to them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use slab::Slab;
+
+mod logs;
+mod pace;
+mod table;
+
+pub use logs::Pass;
+pub(crate) use pace::Pace;
+pub use table::Rooms;
+
+use crate::connection::Connection;
+use crate::frame::{Dialect, Frame};
+use crate::ring::{self, Cursor, Read};
+use crate::wake::Wake;
+use logs::Logs;
+
+/// A room with members on this node; it ends with its last member.
+#[derive(Debug)]
+pub struct Room {
+    name: Arc<str>,
+    members: RwLock<Members>,
+    logs: Mutex<Logs>,
+    /// Each log's head, readable without its lock.
+    heads: [AtomicU64; 2],
+    /// Members on other nodes, as logic last told.
+    elsewhere: AtomicUsize,
+    pub(crate) wake: Wake,
+    pub(crate) pace: Mutex<Pace>,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    /// Stable slots: a walker goes by slot while members come and leave.
+    slots: Slab<Arc<Connection>>,
+    /// One more than the highest slot ever used.
+    slots_end: usize,
+    /// The last member left; whoever still finds the room must look again.
+    ended: bool,
+}
+
+/// What a member left behind.
+#[derive(Clone, Copy, Debug)]
+pub struct Left {
+    /// The log's head when it left: what came later was not for it.
+    pub head: Cursor,
+    /// Nobody is left, the room has ended.
+    pub is_empty: bool,
+}
+
+/// What became of an appended frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Members it goes to.
+    pub members: u64,
+    /// The caller must start a walker.
+    pub must_walk: bool,
+}
+
+impl Room {
+    fn new(name: Arc<str>, elsewhere: usize) -> Self {
+        Self {
+            name,
+            members: RwLock::default(),
+            logs: Mutex::default(),
+            heads: [AtomicU64::new(0), AtomicU64::new(0)],
+            elsewhere: AtomicUsize::new(elsewhere),
+            wake: Wake::new(),
+            pace: Mutex::default(),
+        }
+    }
+
+    /// The room's name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Members on this node.
+    pub fn members(&self) -> usize {
+        self.members.read().slots.len()
+    }
+
+    /// Members on all nodes.
+    pub fn online(&self) -> usize {
+        self.members() + self.elsewhere.load(Ordering::Relaxed)
+    }
+
+    /// Slots that a walker has to look at.
+    pub(crate) fn slots(&self) -> usize {
+        self.members.read().slots_end
+    }
+
+    pub(crate) fn set_elsewhere(&self, members: usize) {
+        self.elsewhere.store(members, Ordering::Relaxed);
+    }
+
+    /// Appends a frame for everyone who is a member now.
+    pub fn append(&self, frame: &Frame, limits: ring::Limits) -> Appended {
+        let members = {
+            let mut logs = self.logs.lock();
+            logs.append(frame, limits, |dialect, head| {
+                self.heads[dialect.index()].store(head.to_bits(), Ordering::Release);
+            })
+        };
+        Appended {
+            members,
+            must_walk: members > 0 && self.wake.raise(),
+        }
+    }
+
+    /// The sequence number after the newest message.
+    pub fn head(&self, dialect: Dialect) -> Cursor {
+        Cursor::new(self.heads[dialect.index()].load(Ordering::Acquire))
+    }
+
+    /// What a member has to read from `cursor` on.
+    pub(crate) fn read(&self, dialect: Dialect, cursor: Cursor, chunks_max: usize) -> Read {
+        self.logs.lock().read(dialect, cursor, chunks_max)
+    }
+
+    /// Whether the logs hold something.
+    pub(crate) fn holds_bytes(&self) -> bool {
+        self.logs.lock().bytes() > 0
+    }
+
+    /// Takes what came since the last pass.
+    pub(crate) fn begin_pass(&self) -> Pass {
+        self.logs.lock().begin_pass(&self.heads)
+    }
+
+    /// Gives back what every member has read.
+    pub(crate) fn release(&self, read: [Cursor; 2]) {
+        self.logs.lock().release(read);
+    }
+
+    /// Copies the members of up to `slots` slots from `from` on.
+    ///
+    /// Returns `false` when there are no slots from there on.
+    pub(crate) fn copy_members(
+        &self,
+        from: usize,
+        slots: usize,
+        copies: &mut Vec<Arc<Connection>>,
+    ) -> bool {
+        copies.clear();
+        let members = self.members.read();
+        let to = members.slots_end.min(from + slots);
+        copies.extend((from..to).filter_map(|slot| members.slots.get(slot)).cloned());
+        from < members.slots_end
+    }
+
+    /// Adds a member, from the newest message on; `None` if the room has ended.
+    pub(crate) fn join(&self, connection: &Arc<Connection>) -> Option<(u32, Cursor)> {
+        let mut members = self.members.write();
+        if members.ended {
+            return None;
+        }
+        let slot = members.slots.insert(Arc::clone(connection));
+        members.slots_end = members.slots_end.max(slot + 1);
+        let dialect = connection.dialect();
+        // Under the log's lock, so that every message is for exactly the
+        // members that its appending counted.
+        let mut logs = self.logs.lock();
+        logs.add_member(dialect);
+        let slot = u32::try_from(slot).expect("invariant: fewer connections than 2^32");
+        Some((slot, self.head(dialect)))
+    }
+
+    /// Removes a member.
+    pub(crate) fn leave(&self, slot: u32, dialect: Dialect) -> Left {
+        let mut members = self.members.write();
+        members.slots.remove(slot as usize);
+        members.ended = members.slots.is_empty();
+        let mut logs = self.logs.lock();
+        logs.remove_member(dialect);
+        Left {
+            head: self.head(dialect),
+            is_empty: members.ended,
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! Building, starting and draining the node.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use halley_node::listen::{self, bind};
+use halley_node::tls::Tls;
+use halley_node::{DrainOutcome, Latch, Readiness, Registry, Stage};
+use halley_proto::goim::comet::comet_server::{Comet as Service, CometServer};
+use halley_proto::goim::logic::logic_server::Logic;
+use halley_wire::CloseReason;
+use tokio::net::TcpListener;
+use tokio::time::{interval, timeout};
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::accept::{Speaks, accept};
+use crate::admission::{Admission, AdmissionLimits};
+use crate::bucket::Buckets;
+use crate::calls::Calls;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::connection::{OutboxLimits, Rules};
+use crate::hub::{Hub, Logins};
+use crate::metrics::Metrics;
+use crate::online::{self, Online, Status};
+use crate::ring;
+use crate::room::Rooms;
+use crate::{rpc, sweep};
+
+/// Descriptors that are not for clients: listeners, gRPC, files.
+const DESCRIPTORS_RESERVED: u64 = 256;
+/// Goodbyes are said in batches this far apart.
+const GOODBYE_PERIOD: Duration = Duration::from_millis(50);
+/// Last words to logic when the node ends.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Where the node can be reached.
+#[derive(Clone, Debug, Default)]
+pub struct Addresses {
+    /// TCP.
+    pub tcp: Vec<SocketAddr>,
+    /// WebSocket.
+    pub websocket: Vec<SocketAddr>,
+    /// TCP over TLS.
+    pub tls_tcp: Vec<SocketAddr>,
+    /// WebSocket over TLS.
+    pub tls_websocket: Vec<SocketAddr>,
+    /// gRPC.
+    pub grpc: Option<SocketAddr>,
+}
+
+/// A node whose sockets are bound and that has not started.
+pub struct Comet {
+    hub: Arc<Hub>,
+    service: Arc<rpc::Service>,
+    listeners: Vec<(TcpListener, Speaks)>,
+    grpc: TcpListener,
+    tls: Option<Arc<Tls>>,
+    status: Status,
+    addresses: Addresses,
+    latch: Latch,
+}
+
+impl std::fmt::Debug for Comet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Comet")
+            .field("addresses", &self.addresses)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Comet {
+    /// Binds every socket.
+    pub fn build(
+        config: Config,
+        logic: Arc<dyn Logic>,
+        registry: &mut Registry,
+        readiness: &Readiness,
+    ) -> anyhow::Result<Self> {
+        let tls = load_tls(&config)?;
+        let (listeners, mut addresses) = bind_listeners(&config, tls.as_ref())?;
+        let options = listen::Options {
+            nodelay: true,
+            ..listen::Options::default()
+        };
+        let grpc = bind(config.rpc.bind, &options)
+            .with_context(|| format!("bind comet gRPC to {}", config.rpc.bind))?;
+        let grpc_address = grpc.local_addr()?;
+        addresses.grpc = Some(grpc_address);
+        let status = status(&config, &addresses, grpc_address);
+        let hub = Arc::new(hub(config, logic, registry)?);
+        Ok(Self {
+            service: Arc::new(rpc::Service::new(Arc::clone(&hub))),
+            hub,
+            listeners,
+            grpc,
+            tls,
+            status,
+            addresses,
+            latch: readiness.latch("comet"),
+        })
+    }
+
+    /// The node as job sees it.
+    pub fn service(&self) -> Arc<dyn Service> {
+        Arc::clone(&self.service) as Arc<dyn Service>
+    }
+
+    /// The node's name.
+    pub fn server(&self) -> &str {
+        &self.hub.server
+    }
+
+    /// Where it can be reached.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Starts everything.
+    pub fn spawn(self) -> Stage {
+        let drain = CancellationToken::new();
+        let now = self.hub.serving.clone();
+        let done = Box::pin(run(self, drain.clone()));
+        Stage {
+            name: "comet",
+            drain,
+            now,
+            done,
+        }
+    }
+}
+
+async fn run(comet: Comet, drain: CancellationToken) -> anyhow::Result<DrainOutcome> {
+    let hub = comet.hub;
+    // What serves the node itself, not its clients.
+    let own = TaskTracker::new();
+    let stop_rpc = CancellationToken::new();
+    for (listener, speaks) in comet.listeners {
+        own.spawn(accept(Arc::clone(&hub), listener, speaks));
+    }
+    own.spawn(sweep::sweep(Arc::clone(&hub)));
+    own.spawn(online::exchange(Arc::clone(&hub), comet.status.clone()));
+    if let Some(tls) = comet.tls {
+        own.spawn(tls.watch(hub.config.tls.reload_interval, hub.serving.clone()));
+    }
+    let message_bytes_max = hub.config.rpc.message_bytes_max;
+    let service = CometServer::from_arc(comet.service)
+        .max_decoding_message_size(message_bytes_max)
+        .max_encoding_message_size(message_bytes_max);
+    let mut rpc = own.spawn(
+        tonic::transport::Server::builder()
+            .add_service(service)
+            .serve_with_incoming_shutdown(
+                TcpListenerStream::new(comet.grpc),
+                stop_rpc.clone().cancelled_owned(),
+            ),
+    );
+    comet.latch.ready();
+    tokio::select! {
+        () = drain.cancelled() => {}
+        () = hub.serving.cancelled() => {}
+        ended = &mut rpc => {
+            hub.serving.cancel();
+            return Err(match ended {
+                Ok(Ok(())) => anyhow!("comet gRPC ended by itself"),
+                Ok(Err(error)) => anyhow!(error).context("serve comet gRPC"),
+                Err(error) => anyhow!(error).context("comet gRPC panicked"),
+            });
+        }
+    }
+    let outcome = say_goodbye(&hub).await;
+    let farewell = online::renew(&hub, &comet.status);
+    if !matches!(timeout(FAREWELL_TIMEOUT, farewell).await, Ok(Ok(()))) {
+        tracing::warn!("logic was not told that this node ends");
+    }
+    stop_rpc.cancel();
+    hub.serving.cancel();
+    own.close();
+    own.wait().await;
+    Ok(outcome)
+}
+
+/// Stops accepting and sends the clients away, a few at a time.
+async fn say_goodbye(hub: &Arc<Hub>) -> DrainOutcome {
+    hub.accepting.cancel();
+    hub.tasks.close();
+    let total = u64::try_from(hub.buckets.len()).unwrap_or(u64::MAX);
+    let per_second = hub.config.drain.connections_per_second.max(1);
+    let batch = (per_second / 20).max(1);
+    let mut period = interval(GOODBYE_PERIOD.max(Duration::from_secs(1) * batch_u32(batch) / batch_u32(per_second)));
+    let mut connections = Vec::new();
+    for bucket in 0..hub.buckets.count() {
+        let mut from = 0;
+        while hub.buckets.copy_connections(bucket, from, batch, &mut connections) {
+            from += batch;
+            if connections.is_empty() {
+                continue;
+            }
+            tokio::select! {
+                _ = period.tick() => {}
+                () = hub.serving.cancelled() => {}
+            }
+            for connection in &connections {
+                connection.close(CloseReason::Draining);
+            }
+        }
+    }
+    tokio::select! {
+        () = hub.tasks.wait() => {}
+        () = hub.serving.cancelled() => {}
+    }
+    let forced = u64::try_from(hub.buckets.len()).unwrap_or(u64::MAX);
+    DrainOutcome {
+        clean: total.saturating_sub(forced),
+        forced,
+    }
+}
+
+fn batch_u32(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn load_tls(config: &Config) -> anyhow::Result<Option<Arc<Tls>>> {
+    if config.tls.cert_files.is_empty() {
+        return Ok(None);
+    }
+    let files = halley_node::tls::Files {
+        cert: config.tls.cert_files.clone(),
+        key: config.tls.key_files.clone(),
+    };
+    let tls = Tls::load(&files).context("load comet's certificates")?;
+    Ok(Some(tls))
+}
+
+type Listeners = Vec<(TcpListener, Speaks)>;
+
+fn bind_listeners(
+    config: &Config,
+    tls: Option<&Arc<Tls>>,
+) -> anyhow::Result<(Listeners, Addresses)> {
+    let keepalive = config.socket.keepalive;
+    let size = |bytes: usize| (bytes > 0).then_some(bytes);
+    let options = listen::Options {
+        backlog: config.socket.backlog,
+        nodelay: true,
+        keepalive: (!keepalive.is_zero()).then_some(keepalive),
+        send_buffer_bytes: size(config.socket.send_buffer_bytes),
+        receive_buffer_bytes: size(config.socket.receive_buffer_bytes),
+    };
+    let mut listeners = Vec::new();
+    let mut bind_all = |binds: &[SocketAddr], speaks: &Speaks| -> anyhow::Result<Vec<SocketAddr>> {
+        let mut bound = Vec::new();
+        for address in binds {
+            let listener = bind(*address, &options)
+                .with_context(|| format!("bind {} to {address}", speaks.name()))?;
+            bound.push(listener.local_addr()?);
+            listeners.push((listener, speaks.clone()));
+        }
+        Ok(bound)
+    };
+    let mut addresses = Addresses {
+        tcp: bind_all(&config.tcp.bind, &Speaks::Tcp)?,
+        websocket: bind_all(&config.websocket.bind, &Speaks::WebSocket)?,
+        ..Addresses::default()
+    };
+    if let Some(tls) = tls {
+        addresses.tls_tcp = bind_all(&config.tls.tcp_bind, &Speaks::TlsTcp(Arc::clone(tls)))?;
+        addresses.tls_websocket = bind_all(
+            &config.tls.websocket_bind,
+            &Speaks::TlsWebSocket(Arc::clone(tls)),
+        )?;
+    }
+    Ok((listeners, addresses))
+}
+
+fn status(config: &Config, addresses: &Addresses, grpc: SocketAddr) -> Status {
+    let addrs = if config.addrs.is_empty() {
+        let mut ips: Vec<_> = addresses
+            .tcp
+            .iter()
+            .chain(&addresses.websocket)
+            .map(|address| address.ip().to_string())
+            .collect();
+        ips.sort_unstable();
+        ips.dedup();
+        ips
+    } else {
+        config.addrs.clone()
+    };
+    let grpc = match config.rpc.advertise.as_str() {
+        "" => format!("grpc://{grpc}"),
+        advertised => format!("grpc://{advertised}"),
+    };
+    Status { addrs, grpc }
+}
+
+fn hub(config: Config, logic: Arc<dyn Logic>, registry: &mut Registry) -> anyhow::Result<Hub> {
+    let server = match config.server.as_str() {
+        "" => halley_node::hostname().context("ask the host's name")?,
+        server => server.to_owned(),
+    };
+    let connections_max = match config.limits.connections_max {
+        0 => {
+            let files = halley_node::limits::open_files().context("ask the open-file limit")?;
+            let clients = files.soft.saturating_sub(DESCRIPTORS_RESERVED);
+            usize::try_from(clients).unwrap_or(usize::MAX)
+        }
+        max => max,
+    };
+    let metrics = Arc::new(Metrics::register(registry));
+    let calls = Calls::new(
+        logic,
+        server.clone(),
+        config.logic.deadline,
+        config.logic.in_flight_max,
+        Arc::clone(&metrics),
+    );
+    let delivery = &config.delivery;
+    Ok(Hub {
+        server,
+        clock: Clock::start(),
+        rules: Rules {
+            outbox: OutboxLimits {
+                frames_max: delivery.outbox_frames_max,
+                bytes_max: delivery.outbox_bytes_max,
+            },
+            slow_consumer: delivery.slow_consumer,
+        },
+        ring_limits: ring::Limits {
+            bytes_max: delivery.ring_bytes_max,
+            frames_max: delivery.ring_frames_max,
+        },
+        buckets: Buckets::new(delivery.buckets),
+        rooms: Rooms::new(delivery.buckets),
+        online: Online::default(),
+        admission: Admission::new(AdmissionLimits {
+            connections_max,
+            connections_per_address_max: config.limits.connections_per_address_max,
+            handshakes_max: config.limits.handshakes_max,
+        }),
+        calls,
+        metrics,
+        tasks: TaskTracker::new(),
+        accepting: CancellationToken::new(),
+        serving: CancellationToken::new(),
+        logins: Logins::start(),
+        config,
+    })
+}

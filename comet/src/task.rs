@@ -1,0 +1,286 @@
+//! The life of a logged-in connection: one small task that reads, answers and
+//! waits. It holds no buffer, timer or queue while nothing happens.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use halley_proto::goim::protocol::Proto;
+use halley_wire::{CloseReason, Header, Op};
+
+use crate::admission::Permit;
+use crate::bucket::Slot;
+use crate::connection::{Connection, Flushed};
+use crate::hub::Hub;
+use crate::session::Grant;
+use crate::tally::Tally;
+use crate::transport::{Framing, Goodbye, Incoming, Io};
+
+mod answer;
+
+/// Bytes read with one system call; shared by all connections of a thread.
+const READ_BYTES: usize = 16 << 10;
+/// Reads and calls in a row before others get their turn.
+const TURNS_MAX: usize = 16;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
+}
+
+/// A call to logic on behalf of the client; nothing is read meanwhile.
+type Call = Pin<Box<dyn Future<Output = Called> + Send>>;
+
+/// What a call to logic came to.
+enum Called {
+    /// Answer this.
+    Answer(Header),
+    /// The client's new grant.
+    Refreshed(Header, Box<Grant>),
+    /// The binding is gone, and with it the connection.
+    Disconnected,
+}
+
+/// See the [module](self).
+pub(crate) struct Serve<F, I> {
+    hub: Arc<Hub>,
+    connection: Arc<Connection>,
+    slot: Slot,
+    framing: F,
+    io: I,
+    /// What was read of a packet that is not whole yet.
+    partial: Vec<u8>,
+    /// `partial` may hold whole packets, left over when a call began.
+    has_unread: bool,
+    grant: Option<Box<Grant>>,
+    call: Option<Call>,
+    _permit: Permit,
+}
+
+impl<F: Framing, I: Io> Serve<F, I> {
+    /// Takes over a connection that is registered; `read` came in after the login.
+    pub(crate) fn new(
+        hub: Arc<Hub>,
+        connection: Arc<Connection>,
+        slot: Slot,
+        (framing, io): (F, I),
+        read: Vec<u8>,
+        grant: Option<Box<Grant>>,
+        permit: Permit,
+    ) -> Self {
+        Self {
+            hub,
+            connection,
+            slot,
+            framing,
+            io,
+            has_unread: !read.is_empty(),
+            partial: read,
+            grant,
+            call: None,
+            _permit: permit,
+        }
+    }
+
+    /// Runs until there is nothing to do or a reason to close.
+    fn run(&mut self, cx: &mut Context<'_>) -> Poll<(CloseReason, Option<u16>)> {
+        for _ in 0..TURNS_MAX {
+            if let Some(reason) = self.connection.closing() {
+                return Poll::Ready((reason, None));
+            }
+            match self.flush(cx) {
+                Ok(Flushed::All) => {}
+                // A client that does not read is not read from either.
+                Ok(Flushed::Blocked) => return Poll::Pending,
+                Ok(Flushed::More) => continue,
+                Err(reason) => return Poll::Ready((reason, None)),
+            }
+            if let Some(call) = &mut self.call {
+                let called = ready!(call.as_mut().poll(cx));
+                self.call = None;
+                self.finish_call(called);
+                continue;
+            }
+            if let Err(end) = ready!(self.poll_packets(cx)) {
+                return Poll::Ready(end);
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn flush(&mut self, cx: &mut Context<'_>) -> Result<Flushed, CloseReason> {
+        let mut tally = Tally::default();
+        let mut outgoing = self.connection.outgoing();
+        let flushed = self.io.poll_flush(
+            &self.connection,
+            &mut outgoing,
+            self.hub.rules.slow_consumer,
+            &mut tally,
+            cx,
+        );
+        let is_blocked = matches!(flushed, Ok(Flushed::Blocked));
+        outgoing.set_blocked(is_blocked);
+        if !is_blocked || tally.delivered > 0 {
+            self.connection.set_blocked(None);
+        }
+        if is_blocked {
+            self.connection.set_blocked(Some(self.hub.now()));
+        }
+        drop(outgoing);
+        tally.report(&self.hub.metrics);
+        flushed
+    }
+
+    /// Reads once and acts on every whole packet, up to one that needs logic.
+    fn poll_packets(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), (CloseReason, Option<u16>)>> {
+        if self.has_unread {
+            self.has_unread = false;
+            return Poll::Ready(self.act_on_partial());
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            let read = match ready!(self.io.poll_read(&self.connection, cx, scratch)) {
+                Ok(0) => return Poll::Ready(Err((CloseReason::PeerClosed, None))),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    return Poll::Ready(Err((CloseReason::PeerClosed, None)));
+                }
+                Err(_) => return Poll::Ready(Err((CloseReason::IoError, None))),
+            };
+            let input = &mut scratch[..read];
+            if !self.partial.is_empty() {
+                self.partial.extend_from_slice(input);
+                return Poll::Ready(self.act_on_partial());
+            }
+            Poll::Ready(self.act(input).map(|consumed| {
+                if consumed < read {
+                    self.partial = input[consumed..].to_vec();
+                    self.has_unread = self.call.is_some();
+                }
+            }))
+        })
+    }
+
+    fn act_on_partial(&mut self) -> Result<(), (CloseReason, Option<u16>)> {
+        let mut partial = std::mem::take(&mut self.partial);
+        let consumed = self.act(&mut partial)?;
+        if consumed < partial.len() {
+            partial.drain(..consumed);
+            self.partial = partial;
+            self.has_unread = self.call.is_some();
+        }
+        Ok(())
+    }
+
+    /// Acts on the packets at the front of `input` and returns how much they were.
+    fn act(&mut self, input: &mut [u8]) -> Result<usize, (CloseReason, Option<u16>)> {
+        let limits = self.hub.framing_limits();
+        let mut framing = std::mem::take(&mut self.framing);
+        let mut replies = Vec::new();
+        let mut consumed = 0;
+        let mut result = Ok(());
+        while self.call.is_none() && consumed < input.len() {
+            let (taken, incoming) = match framing.next(&mut input[consumed..], limits) {
+                Ok(Some(next)) => next,
+                Ok(None) => break,
+                Err(reason) => {
+                    result = Err((reason, None));
+                    break;
+                }
+            };
+            consumed += taken;
+            match incoming {
+                Incoming::Packet(packet) => self.on_packet(&packet, &mut replies),
+                Incoming::Ping(payload) => F::encode_pong(&mut replies, payload),
+                Incoming::Close(code) => {
+                    result = Err((CloseReason::PeerClosed, Some(code.unwrap_or(0))));
+                    break;
+                }
+                Incoming::Nothing => {}
+            }
+        }
+        self.framing = framing;
+        if !replies.is_empty() {
+            self.connection.reply(replies, self.hub.now());
+        }
+        result.map(|()| consumed)
+    }
+
+    /// Ends the connection for everyone else, then says goodbye.
+    fn end(&mut self, reason: CloseReason, answer: Option<u16>, cx: &mut Context<'_>) {
+        // The sweep and others may still ask for a close; this one is the reason.
+        self.connection.close(reason);
+        self.say_goodbye(reason, answer, cx);
+        self.hub.metrics.connections.dec();
+        self.hub.metrics.closed(reason);
+        tracing::debug!(reason = reason.as_str(), "connection closed");
+        // A connection that was replaced has no binding of its own any more.
+        self.call = self.hub.end(&self.connection, self.slot).map(|identity| {
+            let hub = Arc::clone(&self.hub);
+            let number = self.connection.id();
+            let call: Call = Box::pin(async move {
+                hub.calls.disconnect(number, identity).await;
+                Called::Disconnected
+            });
+            call
+        });
+    }
+
+    fn say_goodbye(&mut self, reason: CloseReason, answer: Option<u16>, cx: &mut Context<'_>) {
+        let drain = &self.hub.config.drain;
+        let ms = |pause: std::time::Duration| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        let goodbye = Goodbye {
+            reason,
+            answer: answer.filter(|code| *code != 0),
+            reconnect_ms: (ms(drain.reconnect_min), ms(drain.reconnect_max)),
+        };
+        let mut bytes = Vec::new();
+        if reason != CloseReason::PeerClosed || answer.is_some() {
+            F::encode_goodbye(&mut bytes, &goodbye);
+        }
+        if !bytes.is_empty() {
+            self.connection.reply(bytes, self.hub.now());
+        }
+        // What was queued before is still written as far as the socket takes it.
+        if reason != CloseReason::IoError {
+            let _ = self.flush(cx);
+        }
+        self.io.shut_down(&self.connection, cx);
+    }
+}
+
+impl<F: Framing, I: Io> Future for Serve<F, I> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        this.connection.set_waker(cx.waker());
+        if !this.connection.outgoing().is_closed() {
+            let (reason, answer) = ready!(this.run(cx));
+            this.call = None;
+            this.end(reason, answer, cx);
+        }
+        match &mut this.call {
+            Some(call) => call.as_mut().poll(cx).map(|_| ()),
+            None => Poll::Ready(()),
+        }
+    }
+}
+
+/// goim's packet as it travels between nodes.
+fn proto(header: Header, body: &[u8]) -> Proto {
+    Proto {
+        ver: i32::from(header.ver),
+        op: header.op.0,
+        seq: header.seq,
+        body: bytes::Bytes::copy_from_slice(body),
+    }
+}
+
+/// Whether a forwarded operation is answered: goim writes a raw packet to TCP
+/// clients without its header, and this one has no body either.
+fn is_answered<F: Framing>(op: Op) -> bool {
+    F::DIALECT == crate::frame::Dialect::WebSocket || op != Op::RAW
+}
