@@ -25,17 +25,17 @@ help: ## this list
 run: build ## build a release and start every role in one process
 	@if [ -t 0 ]; then set -m; $(HALLEY) $(ARGS); else exec $(HALLEY) $(ARGS); fi
 
-build: ## build the release binary
+build: .toolchain ## build the release binary
 	$(CARGO) build --locked --release --package halley
 
-test: ## every test: unit, property, golden vectors, corpus replay, end to end, loom
+test: .toolchain ## every test: unit, property, golden vectors, corpus replay, end to end, loom
 	$(CARGO) test --locked --workspace
 	$(MAKE) --no-print-directory loom
 
 loom: ## the wake-up state machines under every interleaving
 	$(CARGO) test --locked --package halley-comet --features loom --lib loom
 
-check: fmt clippy docs deny ## formatting, lints, documentation, licences and imports
+check: .toolchain fmt clippy docs deny ## formatting, lints, documentation, licences and imports
 
 fmt:
 	$(CARGO) fmt --all --check
@@ -53,6 +53,11 @@ deny: .cargo-deny
 
 advisories: .cargo-deny ## known defects of dependencies (asks the public database)
 	$(CARGO) deny --locked check advisories
+
+.PHONY: .toolchain
+.toolchain:
+	@command -v $(CARGO) >/dev/null || { echo 'missing: Rust; see https://rustup.rs' >&2; exit 1; }
+	@command -v cc >/dev/null || { echo 'missing: a C compiler; Debian, Ubuntu: apt install build-essential' >&2; exit 1; }
 
 .PHONY: .cargo-deny
 .cargo-deny:
