@@ -188,3 +188,6 @@ impl Server {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,6 @@ mod stage;
 
 pub use metrics::{Registry, SharedRegistry, encode};
 pub use readiness::{Latch, Readiness};
-pub use run::{FORCED_END_MAX, run};
+pub use run::{DRAIN_MIN, FORCED_END_MAX, run};
 pub use signals::{Signal, SignalSender, Signals};
 pub use stage::{DrainOutcome, Stage};

@@ -7,7 +7,7 @@ pub use prometheus_client::registry::Registry;
 /// they are built, and keep the handles: the lock is never on a hot path.
 pub type SharedRegistry = Arc<Mutex<Registry>>;
 
-/// Everything registered, in the OpenMetrics text format.
+/// Everything registered, in Prometheus' text format.
 pub fn encode(registry: &SharedRegistry) -> String {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry.lock())

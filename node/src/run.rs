@@ -9,6 +9,10 @@ use tracing::{error, info, warn};
 
 use crate::{DrainOutcome, Readiness, Signals, Stage};
 
+/// What each stage gets to drain, also when those before it have used up the
+/// time.
+pub const DRAIN_MIN: Duration = Duration::from_secs(1);
+
 /// How long a stage may take to end after it was told to end at once. Then it
 /// is abandoned.
 pub const FORCED_END_MAX: Duration = Duration::from_secs(5);
@@ -16,8 +20,9 @@ pub const FORCED_END_MAX: Duration = Duration::from_secs(5);
 /// Runs the stages until a signal comes or one of them ends, then drains them
 /// one after another in the order given.
 ///
-/// All stages together have `drain_deadline` to drain; whatever is left then,
-/// or when a second signal comes, is told to end at once.
+/// All stages together have `drain_deadline` to drain, and each at least
+/// [`DRAIN_MIN`]; whatever is left then, or when a second signal comes, is told
+/// to end at once.
 ///
 /// # Errors
 ///
@@ -106,6 +111,7 @@ impl Running {
             }
             info!(stage = control.name, "draining stage");
             control.drain.cancel();
+            let deadline = deadline.max(Instant::now() + DRAIN_MIN);
             if timeout_at(deadline, self.end_of(index)).await.is_err() {
                 let control = &self.controls[index];
                 warn!(stage = control.name, "drain deadline passed, ending now");
