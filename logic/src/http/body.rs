@@ -1,0 +1,104 @@
+//! Reads a request body up to a limit.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+
+use axum::body::{Body, HttpBody};
+use bytes::{Bytes, BytesMut};
+
+/// Why a body was not read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    #[error("request body is larger than {0} bytes")]
+    TooLarge(usize),
+    #[error("request body broke off: {0}")]
+    Broken(axum::Error),
+}
+
+/// Reads the whole body; one that came in one piece is not copied.
+pub(super) async fn read(mut body: Body, bytes_max: usize) -> Result<Bytes, BodyError> {
+    let too_large = BodyError::TooLarge(bytes_max);
+    if body.size_hint().lower() > bytes_max as u64 {
+        return Err(too_large);
+    }
+    let Some(first) = next(&mut body).await? else {
+        return Ok(Bytes::new());
+    };
+    if first.len() > bytes_max {
+        return Err(too_large);
+    }
+    let Some(second) = next(&mut body).await? else {
+        return Ok(first);
+    };
+    let mut whole = BytesMut::from(first);
+    let mut piece = Some(second);
+    while let Some(bytes) = piece {
+        if bytes.len() > bytes_max - whole.len() {
+            return Err(too_large);
+        }
+        whole.extend_from_slice(&bytes);
+        piece = next(&mut body).await?;
+    }
+    Ok(whole.freeze())
+}
+
+/// The next piece of data; trailers are skipped.
+async fn next(body: &mut Body) -> Result<Option<Bytes>, BodyError> {
+    loop {
+        if body.is_end_stream() {
+            return Ok(None);
+        }
+        match poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
+            None => return Ok(None),
+            Some(Err(error)) => return Err(BodyError::Broken(error)),
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_stream as stream;
+
+    use super::*;
+
+    fn pieces(pieces: &[&'static str]) -> Body {
+        let pieces: Vec<_> = pieces
+            .iter()
+            .map(|piece| Ok::<_, std::io::Error>(Bytes::from_static(piece.as_bytes())))
+            .collect();
+        Body::from_stream(stream::iter(pieces))
+    }
+
+    #[tokio::test]
+    async fn pieces_are_joined() {
+        assert_eq!(
+            read(pieces(&["ab", "c", "def"]), 6).await.unwrap(),
+            "abcdef"
+        );
+        assert_eq!(read(pieces(&[]), 0).await.unwrap(), "");
+        assert_eq!(read(Body::empty(), 0).await.unwrap(), "");
+        assert_eq!(read(Body::from("abc"), 3).await.unwrap(), "abc");
+    }
+
+    #[tokio::test]
+    async fn a_byte_too_many_is_refused() {
+        for body in [pieces(&["abcd"]), pieces(&["ab", "cd"]), Body::from("abcd")] {
+            assert!(matches!(read(body, 3).await, Err(BodyError::TooLarge(3))));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_broken_body_is_an_error() {
+        let broken = Body::from_stream(stream::iter([
+            Ok(Bytes::from_static(b"a")),
+            Err(std::io::Error::other("gone")),
+        ]));
+
+        assert!(matches!(read(broken, 3).await, Err(BodyError::Broken(_))));
+    }
+}

@@ -1,0 +1,99 @@
+//! goim's answer envelope: `{"code":0,"message":""[,"data":…]}`.
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
+use bytes::Bytes;
+
+use super::go;
+use super::params::BindError;
+
+/// The request was wrong.
+pub(super) const CODE_REQUEST: i32 = -400;
+/// The server failed.
+pub(super) const CODE_SERVER: i32 = -500;
+
+const ACCEPTED: &str = r#"{"code":0,"message":""}"#;
+const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const TEXT_PLAIN: HeaderValue = HeaderValue::from_static("text/plain");
+
+/// Success without data.
+pub(super) fn accepted() -> Response<Body> {
+    respond(
+        StatusCode::OK,
+        JSON,
+        Bytes::from_static(ACCEPTED.as_bytes()),
+    )
+}
+
+/// Success with `data`, which is JSON.
+pub(super) fn data(data: &str) -> Response<Body> {
+    let mut body = String::with_capacity(ACCEPTED.len() + data.len() + 8);
+    body.push_str(&ACCEPTED[..ACCEPTED.len() - 1]);
+    body.push_str(r#","data":"#);
+    body.push_str(data);
+    body.push('}');
+    respond(StatusCode::OK, JSON, body)
+}
+
+/// Failure in the doing: goim answers 200 with a negative code.
+pub(super) fn failed(code: i32, message: &str) -> Response<Body> {
+    respond(StatusCode::OK, JSON, envelope(code, message))
+}
+
+/// The query did not bind: goim answers 400 as plain text.
+pub(super) fn unbound(error: &BindError) -> Response<Body> {
+    respond(
+        StatusCode::BAD_REQUEST,
+        TEXT,
+        envelope(CODE_REQUEST, &error.0),
+    )
+}
+
+/// A refusal that goim does not know: the status is the code.
+pub(super) fn refused(status: StatusCode, message: &str) -> Response<Body> {
+    let code = -i32::from(status.as_u16());
+    respond(status, JSON, envelope(code, message))
+}
+
+/// The server cannot take the request now; the client may come back after
+/// `retry_after_s` seconds.
+pub(super) fn unavailable(message: &str, retry_after_s: u64) -> Response<Body> {
+    let mut response = refused(StatusCode::SERVICE_UNAVAILABLE, message);
+    response
+        .headers_mut()
+        .insert(RETRY_AFTER, HeaderValue::from(retry_after_s));
+    response
+}
+
+/// The answer of goim's router to what it does not route.
+pub(super) fn not_found() -> Response<Body> {
+    respond(
+        StatusCode::NOT_FOUND,
+        TEXT_PLAIN,
+        Bytes::from_static(b"404 page not found"),
+    )
+}
+
+/// An answer without body that carries one header.
+pub(super) fn bare(status: StatusCode, name: HeaderName, value: HeaderValue) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response.headers_mut().insert(name, value);
+    response
+}
+
+fn envelope(code: i32, message: &str) -> String {
+    let mut body = format!(r#"{{"code":{code},"message":"#);
+    go::json_string(&mut body, message);
+    body.push('}');
+    body
+}
+
+fn respond(status: StatusCode, content_type: HeaderValue, body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}

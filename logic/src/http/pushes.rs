@@ -1,0 +1,154 @@
+//! `/goim/push/*`.
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{Response, StatusCode};
+use bytes::Bytes;
+
+use super::body::{self, BodyError};
+use super::params::{BindError, Binder};
+use super::{PushRoute, envelope, go, query_of};
+use crate::core::Core;
+use crate::push::{self, PushError, Receipt};
+
+/// Seconds after which a client may come back to a node that is draining: by
+/// then it should have found another one.
+const DRAINING_RETRY_AFTER_S: u64 = 1;
+/// The query parameter that asks for a receipt.
+const RECEIPT: &str = "receipt";
+
+/// What the query of a push says.
+enum Push {
+    Keys {
+        operation: i32,
+        keys: Vec<String>,
+    },
+    Mids {
+        operation: i32,
+        mids: Vec<i64>,
+    },
+    Room {
+        operation: i32,
+        kind: Vec<u8>,
+        room: Vec<u8>,
+    },
+    All {
+        operation: i32,
+        speed: i32,
+    },
+}
+
+/// Answers a push.
+pub(super) async fn answer(core: &Core, route: PushRoute, request: Request) -> Response<Body> {
+    let query = query_of(&request);
+    let push = match Push::bind(route, query) {
+        Ok(push) => push,
+        Err(error) => return envelope::unbound(&error),
+    };
+    let wants_receipt = &*Binder::new(query).text(RECEIPT) == b"1";
+    let hides_errors = matches!(push, Push::Keys { .. });
+    if core.is_draining() {
+        return refusal(&PushError::Draining, hides_errors);
+    }
+    let msg = match body::read(request.into_body(), core.config.http.body_bytes_max).await {
+        Ok(msg) => msg,
+        Err(error @ BodyError::TooLarge(_)) => {
+            return envelope::refused(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string());
+        }
+        Err(error @ BodyError::Broken(_)) => {
+            return envelope::unbound(&BindError(error.to_string()));
+        }
+    };
+    match push.run(core, msg).await {
+        Ok(receipt) if wants_receipt => envelope::data(&receipt_json(&receipt)),
+        Ok(_) => envelope::accepted(),
+        Err(error) => refusal(&error, hides_errors),
+    }
+}
+
+impl Push {
+    fn bind(route: PushRoute, query: &str) -> Result<Self, BindError> {
+        let mut binder = Binder::new(query);
+        let operation = binder.int32("operation")?;
+        let push = match route {
+            PushRoute::Keys => Self::Keys {
+                operation,
+                keys: binder.texts("keys"),
+            },
+            PushRoute::Mids => Self::Mids {
+                operation,
+                mids: binder.int64s("mids")?,
+            },
+            PushRoute::Room => {
+                let kind = binder.text("type").into_owned();
+                let room = binder.text("room").into_owned();
+                binder.require("Op", operation != 0);
+                binder.require("Type", !kind.is_empty());
+                binder.require("Room", !room.is_empty());
+                Self::Room {
+                    operation,
+                    kind,
+                    room,
+                }
+            }
+            PushRoute::All => {
+                let speed = binder.int32("speed")?;
+                binder.require("Op", operation != 0);
+                Self::All { operation, speed }
+            }
+        };
+        binder.finish()?;
+        Ok(push)
+    }
+
+    async fn run(self, core: &Core, msg: Bytes) -> Result<Receipt, PushError> {
+        match self {
+            Self::Keys { operation, keys } => push::keys(core, operation, keys, msg).await,
+            Self::Mids { operation, mids } => push::mids(core, operation, mids, msg).await,
+            Self::Room {
+                operation,
+                kind,
+                room,
+            } => push::room(core, operation, &kind, &room, msg).await,
+            Self::All { operation, speed } => push::all(core, operation, speed, msg).await,
+        }
+    }
+}
+
+/// The answer to a push that was not taken. goim tells no reason when pushing
+/// by key.
+fn refusal(error: &PushError, hides_errors: bool) -> Response<Body> {
+    match error {
+        PushError::Full { retry_after } => {
+            let retry_after_s = retry_after.as_millis().div_ceil(1_000);
+            let retry_after_s = u64::try_from(retry_after_s).unwrap_or(u64::MAX).max(1);
+            envelope::unavailable(&error.to_string(), retry_after_s)
+        }
+        PushError::Draining => envelope::unavailable(&error.to_string(), DRAINING_RETRY_AFTER_S),
+        PushError::TooLarge | PushError::TooManyTargets { .. } => {
+            envelope::refused(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string())
+        }
+        PushError::NoKeys
+        | PushError::InvalidRoom
+        | PushError::Sessions(_)
+        | PushError::Unavailable(_) => {
+            if hides_errors {
+                envelope::failed(envelope::CODE_REQUEST, "")
+            } else {
+                envelope::failed(envelope::CODE_SERVER, &error.to_string())
+            }
+        }
+    }
+}
+
+fn receipt_json(receipt: &Receipt) -> String {
+    let mut json = format!(r#"{{"accepted":{},"offline":["#, receipt.accepted);
+    for (at, target) in receipt.offline.iter().enumerate() {
+        if at > 0 {
+            json.push(',');
+        }
+        go::json_string(&mut json, target);
+    }
+    json.push_str("]}");
+    json
+}
