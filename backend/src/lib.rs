@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod backoff;
 pub mod goim_hash;
 pub mod push_log;
 pub mod sessions;

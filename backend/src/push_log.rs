@@ -16,6 +16,13 @@ use halley_proto::goim::logic::push_msg::Type;
 use tokio::time::Instant;
 
 pub use crate::goim_hash::partition;
+pub use memory::{MemoryConfig, MemoryPushLog};
+pub use remote::{RemoteConfig, RemotePeer, RemotePushLog};
+pub use service::{PushLogService, ServiceConfig};
+
+mod memory;
+mod remote;
+mod service;
 
 /// Carries accepted pushes from logic to job.
 #[async_trait]
@@ -116,7 +123,9 @@ impl Drop for Ack {
 
 impl fmt::Debug for Ack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ack").field("id", &self.id).finish()
+        f.debug_struct("Ack")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 

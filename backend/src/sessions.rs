@@ -7,6 +7,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use memory::{MemorySessions, MemorySessionsConfig};
+
+mod memory;
+
 /// Knows where clients are connected.
 #[async_trait]
 pub trait Sessions: Send + Sync + fmt::Debug {

@@ -1,0 +1,357 @@
+//! The sessions of one process, in its memory.
+//!
+//! A binding costs about 150 bytes with a key of 36: keys and users are found
+//! through tables of 32-bit slots, and server names are stored once.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use foldhash::quality::RandomState;
+use parking_lot::{Mutex, RwLock};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::{Binding, Sessions, SessionsError};
+use online::Online;
+use servers::{ServerId, Servers};
+use shard::{Entry, Removed, Shard};
+use users::Users;
+
+mod online;
+mod servers;
+mod shard;
+mod users;
+
+/// Locks that the bindings are spread over. A reference to a binding has
+/// [`SHARD_BITS`] for the shard and the rest for the slot.
+const SHARDS: usize = 1 << SHARD_BITS;
+const SHARD_BITS: u32 = 6;
+
+/// Limits of [`MemorySessions`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MemorySessionsConfig {
+    /// Bindings.
+    pub bindings_max: usize,
+    /// Servers ever seen.
+    pub servers_max: usize,
+    /// Time without renewal after which a binding is gone. Comets renew at
+    /// least every 34 minutes: goim's wait up to 30 and a heartbeat of 4.
+    #[serde(with = "humantime_serde")]
+    pub expire: Duration,
+    /// Time without news from a server after which its rooms do not count.
+    #[serde(with = "humantime_serde")]
+    pub online_expire: Duration,
+}
+
+impl Default for MemorySessionsConfig {
+    fn default() -> Self {
+        Self {
+            bindings_max: 16_000_000,
+            servers_max: 65_536,
+            expire: Duration::from_hours(1),
+            online_expire: Duration::from_mins(5),
+        }
+    }
+}
+
+/// Sessions in this process's memory.
+pub struct MemorySessions {
+    config: MemorySessionsConfig,
+    started: Instant,
+    hasher: RandomState,
+    bindings: AtomicUsize,
+    shards: Box<[Mutex<Shard>]>,
+    users: Box<[Mutex<Users>]>,
+    servers: RwLock<Servers>,
+    online: Mutex<Online>,
+    sweep: Mutex<usize>,
+}
+
+/// Where a binding is: its shard in the low bits, its slot in the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place(u32);
+
+impl Place {
+    /// Slots of one shard.
+    const SLOTS_MAX: u32 = u32::MAX >> SHARD_BITS;
+
+    fn new(shard: usize, slot: u32) -> Self {
+        let shard = u32::try_from(shard).expect("invariant: shards fit their bits");
+        Self(slot << SHARD_BITS | shard)
+    }
+
+    fn shard(self) -> usize {
+        self.0 as usize % SHARDS
+    }
+
+    fn slot(self) -> u32 {
+        self.0 >> SHARD_BITS
+    }
+}
+
+impl MemorySessions {
+    /// No sessions.
+    pub fn new(config: MemorySessionsConfig) -> Self {
+        Self {
+            config,
+            started: Instant::now(),
+            hasher: RandomState::default(),
+            bindings: AtomicUsize::new(0),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            users: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            servers: RwLock::default(),
+            online: Mutex::default(),
+            sweep: Mutex::default(),
+        }
+    }
+
+    /// Bindings held, with those expired and not yet swept.
+    pub fn bindings(&self) -> usize {
+        self.bindings.load(Ordering::Relaxed)
+    }
+
+    fn put(&self, binding: Binding, mode: Mode) -> Result<(), SessionsError> {
+        let server = self.server_id(&binding.server)?;
+        let (index, hash) = self.locate(&binding.key);
+        let now = self.now_secs();
+        let mut shard = self.shards[index].lock();
+        if let Some((slot, entry)) = shard.find(hash, &binding.key) {
+            let is_alive = !self.is_expired(entry.renewed_secs, now);
+            if mode == Mode::Renew && is_alive {
+                // A key that somebody else took is not ours to prolong.
+                if entry.server == server && entry.connection == binding.connection {
+                    entry.renewed_secs = now;
+                }
+                return Ok(());
+            }
+            let mid_before = std::mem::replace(&mut entry.mid, binding.mid);
+            entry.server = server;
+            entry.connection = binding.connection;
+            entry.renewed_secs = now;
+            if mid_before != binding.mid {
+                let place = Place::new(index, slot);
+                self.forget_user(mid_before, place);
+                self.remember_user(binding.mid, place);
+            }
+            return Ok(());
+        }
+        self.count_one_more()?;
+        let mid = binding.mid;
+        let slot = shard.insert(
+            hash,
+            Entry {
+                key: binding.key.into_boxed_str(),
+                connection: binding.connection,
+                mid,
+                server,
+                renewed_secs: now,
+            },
+        );
+        self.remember_user(mid, Place::new(index, slot));
+        Ok(())
+    }
+
+    fn count_one_more(&self) -> Result<(), SessionsError> {
+        let max = self.config.bindings_max.min(Place::SLOTS_MAX as usize);
+        self.bindings
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
+                (count < max).then_some(count + 1)
+            })
+            .map(drop)
+            .map_err(|_| SessionsError::Full("as many bindings as they may"))
+    }
+
+    /// Removes expired bindings of the next shard in turn.
+    fn sweep_one(&self) {
+        let index = {
+            let mut sweep = self.sweep.lock();
+            *sweep = (*sweep + 1) % SHARDS;
+            *sweep
+        };
+        let now = self.now_secs();
+        let mut shard = self.shards[index].lock();
+        let gone = shard.remove_if(
+            |entry| self.is_expired(entry.renewed_secs, now),
+            |key| self.locate(key).1,
+        );
+        self.bindings.fetch_sub(gone.len(), Ordering::Relaxed);
+        for Removed { slot, mid } in gone {
+            self.forget_user(mid, Place::new(index, slot));
+        }
+    }
+
+    /// Called with the lock of the place's shard held: users are locked after
+    /// shards, never before.
+    fn remember_user(&self, mid: i64, place: Place) {
+        if mid > 0 {
+            self.users_of(mid).lock().add(mid, place);
+        }
+    }
+
+    fn forget_user(&self, mid: i64, place: Place) {
+        if mid > 0 {
+            self.users_of(mid).lock().remove(mid, place);
+        }
+    }
+
+    fn users_of(&self, mid: i64) -> &Mutex<Users> {
+        &self.users[index_of(self.hasher.hash_one(mid))]
+    }
+
+    /// A key's shard and its hash within it.
+    fn locate(&self, key: &str) -> (usize, u32) {
+        let hash = self.hasher.hash_one(key);
+        let low = u32::try_from(hash & u64::from(u32::MAX)).expect("invariant: masked");
+        (index_of(hash), low)
+    }
+
+    fn server_id(&self, name: &str) -> Result<ServerId, SessionsError> {
+        if let Some(id) = self.servers.read().find(name) {
+            return Ok(id);
+        }
+        let mut servers = self.servers.write();
+        servers
+            .add(name, self.config.servers_max)
+            .ok_or(SessionsError::Full("as many servers as they may"))
+    }
+
+    fn now_secs(&self) -> u32 {
+        u32::try_from(self.started.elapsed().as_secs()).unwrap_or(u32::MAX)
+    }
+
+    fn is_expired(&self, renewed_secs: u32, now_secs: u32) -> bool {
+        u64::from(now_secs.saturating_sub(renewed_secs)) >= self.config.expire.as_secs()
+    }
+}
+
+/// The shard of a hash: its high bits, since the low ones tell keys apart.
+fn index_of(hash: u64) -> usize {
+    usize::try_from(hash >> (u64::BITS - SHARD_BITS)).expect("invariant: six bits")
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Bind,
+    Renew,
+}
+
+#[async_trait]
+impl Sessions for MemorySessions {
+    async fn bind(&self, binding: Binding) -> Result<(), SessionsError> {
+        self.put(binding, Mode::Bind)
+    }
+
+    async fn renew(&self, binding: Binding) -> Result<(), SessionsError> {
+        self.put(binding, Mode::Renew)
+    }
+
+    async fn unbind_if(
+        &self,
+        _mid: i64,
+        key: &str,
+        server: &str,
+        connection: Option<u64>,
+    ) -> Result<bool, SessionsError> {
+        let Some(server) = self.servers.read().find(server) else {
+            return Ok(false);
+        };
+        let (index, hash) = self.locate(key);
+        let now = self.now_secs();
+        let mut shard = self.shards[index].lock();
+        let Some((slot, entry)) = shard.find(hash, key) else {
+            return Ok(false);
+        };
+        let is_its = entry.server == server && connection.is_none_or(|c| c == entry.connection);
+        if !is_its {
+            return Ok(false);
+        }
+        let was_alive = !self.is_expired(entry.renewed_secs, now);
+        let mid = entry.mid;
+        shard.remove(hash, slot);
+        self.bindings.fetch_sub(1, Ordering::Relaxed);
+        self.forget_user(mid, Place::new(index, slot));
+        Ok(was_alive)
+    }
+
+    async fn of_keys(&self, keys: &[String]) -> Result<Vec<Option<Arc<str>>>, SessionsError> {
+        let now = self.now_secs();
+        let servers = keys.iter().map(|key| {
+            let (index, hash) = self.locate(key);
+            let mut shard = self.shards[index].lock();
+            let (_, entry) = shard.find(hash, key)?;
+            let is_alive = !self.is_expired(entry.renewed_secs, now);
+            is_alive.then_some(entry.server)
+        });
+        // One lock at a time: the names are looked up when the shards are left.
+        let servers: Vec<Option<ServerId>> = servers.collect();
+        let names = self.servers.read();
+        Ok(servers
+            .into_iter()
+            .map(|server| server.map(|id| names.name(id)))
+            .collect())
+    }
+
+    async fn of_mids(&self, mids: &[i64]) -> Result<Vec<(String, Arc<str>)>, SessionsError> {
+        let now = self.now_secs();
+        let mut found = Vec::new();
+        for &mid in mids.iter().filter(|&&mid| mid > 0) {
+            let places = self.users_of(mid).lock().of(mid);
+            for place in places {
+                // A slot that changed hands since is told by its user.
+                let mut shard = self.shards[place.shard()].lock();
+                if let Some(entry) = shard.at(place.slot())
+                    && entry.mid == mid
+                    && !self.is_expired(entry.renewed_secs, now)
+                {
+                    found.push((String::from(&*entry.key), entry.server));
+                }
+            }
+        }
+        let names = self.servers.read();
+        Ok(found
+            .into_iter()
+            .map(|(key, server)| (key, names.name(server)))
+            .collect())
+    }
+
+    async fn set_online(
+        &self,
+        server: &str,
+        rooms: HashMap<String, i32>,
+    ) -> Result<(), SessionsError> {
+        let is_set = {
+            let mut online = self.online.lock();
+            let now = Instant::now();
+            online.forget_older(now, self.config.online_expire);
+            online.set(server, rooms, now, self.config.servers_max)
+        };
+        self.sweep_one();
+        if is_set {
+            Ok(())
+        } else {
+            Err(SessionsError::Full("as many servers as they may"))
+        }
+    }
+
+    async fn online(&self) -> Result<HashMap<String, i32>, SessionsError> {
+        let mut online = self.online.lock();
+        online.forget_older(Instant::now(), self.config.online_expire);
+        Ok(online.totals())
+    }
+}
+
+impl std::fmt::Debug for MemorySessions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemorySessions")
+            .field("bindings", &self.bindings())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

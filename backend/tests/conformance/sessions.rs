@@ -1,0 +1,129 @@
+//! What all sessions do.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use halley_backend::sessions::{Binding, Sessions};
+
+fn binding(mid: i64, key: &str, server: &str, connection: u64) -> Binding {
+    Binding {
+        mid,
+        key: key.to_owned(),
+        server: server.to_owned(),
+        connection,
+    }
+}
+
+async fn server_of(sessions: &dyn Sessions, key: &str) -> Option<Arc<str>> {
+    let found = sessions.of_keys(&[key.to_owned()]).await.unwrap();
+    assert_eq!(found.len(), 1);
+    found.into_iter().next().unwrap()
+}
+
+async fn of_mids(sessions: &dyn Sessions, mids: &[i64]) -> Vec<(String, String)> {
+    let found = sessions.of_mids(mids).await.unwrap();
+    let mut found: Vec<_> = found
+        .into_iter()
+        .map(|(key, server)| (key, server.to_string()))
+        .collect();
+    found.sort();
+    found
+}
+
+fn pair(key: &str, server: &str) -> (String, String) {
+    (key.to_owned(), server.to_owned())
+}
+
+pub(crate) async fn what_is_bound_is_found(sessions: Arc<dyn Sessions>) {
+    for (mid, key, server) in [(1, "a", "s"), (1, "b", "t"), (2, "c", "s")] {
+        sessions.bind(binding(mid, key, server, 1)).await.unwrap();
+    }
+
+    let keys = ["c", "nobody", "a", "b", "a"].map(str::to_owned);
+    let servers = sessions.of_keys(&keys).await.unwrap();
+    let servers: Vec<_> = servers.iter().map(Option::as_deref).collect();
+    assert_eq!(servers, [Some("s"), None, Some("s"), Some("t"), Some("s")]);
+    let expected = [pair("a", "s"), pair("b", "t"), pair("c", "s")];
+    assert_eq!(of_mids(&*sessions, &[1, 3, 2]).await, expected);
+    assert_eq!(of_mids(&*sessions, &[]).await, []);
+
+    assert!(sessions.unbind_if(1, "a", "s", Some(1)).await.unwrap());
+    assert!(!sessions.unbind_if(1, "a", "s", Some(1)).await.unwrap());
+    assert_eq!(server_of(&*sessions, "a").await, None);
+    assert_eq!(of_mids(&*sessions, &[1]).await, [pair("b", "t")]);
+}
+
+pub(crate) async fn the_newer_binding_of_a_key_wins(sessions: Arc<dyn Sessions>) {
+    sessions.bind(binding(1, "a", "s", 1)).await.unwrap();
+    sessions.bind(binding(2, "a", "t", 2)).await.unwrap();
+
+    assert_eq!(server_of(&*sessions, "a").await.as_deref(), Some("t"));
+    assert_eq!(of_mids(&*sessions, &[1]).await, []);
+    assert_eq!(of_mids(&*sessions, &[2]).await, [pair("a", "t")]);
+}
+
+pub(crate) async fn l1_a_late_unbind_leaves_the_newer_binding(sessions: Arc<dyn Sessions>) {
+    sessions.bind(binding(1, "a", "s", 1)).await.unwrap();
+    sessions.bind(binding(1, "a", "s", 2)).await.unwrap();
+    assert!(!sessions.unbind_if(1, "a", "s", Some(1)).await.unwrap());
+    sessions.bind(binding(1, "a", "t", 2)).await.unwrap();
+    assert!(!sessions.unbind_if(1, "a", "s", Some(2)).await.unwrap());
+
+    assert_eq!(server_of(&*sessions, "a").await.as_deref(), Some("t"));
+    assert_eq!(of_mids(&*sessions, &[1]).await, [pair("a", "t")]);
+    assert!(sessions.unbind_if(1, "a", "t", Some(2)).await.unwrap());
+}
+
+pub(crate) async fn a_peer_without_connection_numbers_unbinds_by_server(
+    sessions: Arc<dyn Sessions>,
+) {
+    sessions.bind(binding(1, "a", "s", 0)).await.unwrap();
+
+    assert!(!sessions.unbind_if(1, "a", "t", None).await.unwrap());
+    assert!(sessions.unbind_if(1, "a", "s", None).await.unwrap());
+    assert_eq!(of_mids(&*sessions, &[1]).await, []);
+}
+
+pub(crate) async fn renewal_binds_again_what_is_gone(sessions: Arc<dyn Sessions>) {
+    sessions.renew(binding(1, "a", "s", 7)).await.unwrap();
+
+    assert_eq!(server_of(&*sessions, "a").await.as_deref(), Some("s"));
+    assert_eq!(of_mids(&*sessions, &[1]).await, [pair("a", "s")]);
+    assert!(sessions.unbind_if(1, "a", "s", Some(7)).await.unwrap());
+}
+
+pub(crate) async fn renewal_leaves_a_newer_binding(sessions: Arc<dyn Sessions>) {
+    sessions.bind(binding(1, "a", "t", 2)).await.unwrap();
+
+    sessions.renew(binding(1, "a", "s", 1)).await.unwrap();
+
+    assert_eq!(server_of(&*sessions, "a").await.as_deref(), Some("t"));
+}
+
+pub(crate) async fn anonymous_users_are_not_found_by_user(sessions: Arc<dyn Sessions>) {
+    sessions.bind(binding(0, "a", "s", 1)).await.unwrap();
+    sessions.bind(binding(-5, "b", "s", 2)).await.unwrap();
+
+    assert_eq!(of_mids(&*sessions, &[0, -5]).await, []);
+    assert_eq!(server_of(&*sessions, "b").await.as_deref(), Some("s"));
+    assert!(sessions.unbind_if(-5, "b", "s", Some(2)).await.unwrap());
+}
+
+pub(crate) async fn r14_rooms_that_became_empty_vanish(sessions: Arc<dyn Sessions>) {
+    let rooms = |rooms: &[(&str, i32)]| -> HashMap<String, i32> {
+        rooms
+            .iter()
+            .map(|(room, count)| ((*room).to_owned(), *count))
+            .collect()
+    };
+    let (one, two) = (("live://1", 2), ("live://2", 3));
+    sessions.set_online("s", rooms(&[one, two])).await.unwrap();
+    sessions.set_online("t", rooms(&[one])).await.unwrap();
+    let both = sessions.online().await.unwrap();
+    assert_eq!(both, rooms(&[("live://1", 4), two]));
+
+    sessions.set_online("s", rooms(&[one])).await.unwrap();
+    assert_eq!(sessions.online().await.unwrap(), rooms(&[("live://1", 4)]));
+    sessions.set_online("s", rooms(&[])).await.unwrap();
+    assert_eq!(sessions.online().await.unwrap(), rooms(&[one]));
+}
