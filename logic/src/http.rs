@@ -37,12 +37,10 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
             .http
             .demo
             .then(|| Demo::new(config.nodes.ws_port, config.nodes.wss_port)),
-        core: Arc::clone(&core),
+        core,
     });
-    Router::new()
-        .fallback(answer)
-        .with_state(api)
-        .merge(admin::router(core.registry.clone(), core.readiness.clone()))
+    let admin = admin::router(Arc::clone(&api.core.registry), api.core.readiness.clone());
+    Router::new().fallback(answer).with_state(api).merge(admin)
 }
 
 /// What every request needs.

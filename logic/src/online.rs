@@ -136,12 +136,14 @@ pub(crate) fn room_name(kind: &str, room: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use halley_backend::sessions::MemorySessions;
+    use halley_backend::sessions::{MemorySessions, MemorySessionsConfig};
 
     use super::*;
 
     fn online() -> Online {
-        Online::new(Arc::new(MemorySessions::new(Default::default())))
+        Online::new(Arc::new(MemorySessions::new(
+            MemorySessionsConfig::default(),
+        )))
     }
 
     fn rooms(rooms: &[(&str, i32)]) -> HashMap<String, i32> {

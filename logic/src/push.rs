@@ -214,9 +214,9 @@ async fn publish(core: &Core, records: Vec<PushMsg>) -> Result<(), PushError> {
             PublishError::Full { retry_after } => PushError::Full { retry_after },
             PublishError::TooLarge { .. } => PushError::TooLarge,
             PublishError::Closed => PushError::Draining,
-            other => {
-                tracing::error!(%other, "push is not published");
-                PushError::Unavailable(other.to_string())
+            error @ (PublishError::Unavailable(_) | _) => {
+                tracing::error!(%error, "push is not published");
+                PushError::Unavailable(error.to_string())
             }
         })
 }

@@ -19,10 +19,10 @@ pub(super) struct Demo {
 }
 
 impl Demo {
-    pub(super) fn new(ws_port: u16, wss_port: u16) -> Self {
+    pub(super) fn new(websocket_port: u16, tls_port: u16) -> Self {
         let page = PAGE
-            .replace("{{ws_port}}", &ws_port.to_string())
-            .replace("{{wss_port}}", &wss_port.to_string());
+            .replace("{{ws_port}}", &websocket_port.to_string())
+            .replace("{{wss_port}}", &tls_port.to_string());
         Self {
             policy: policy(&page),
             page: page.into(),

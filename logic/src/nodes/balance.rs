@@ -48,6 +48,7 @@ pub(super) fn current_weight(node: Load, total: Load, gain: f64) -> i64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_precision_loss, reason = "the numbers are small")]
 mod tests {
     use proptest::prelude::*;
 
@@ -137,9 +138,9 @@ mod tests {
             let level = f64::midpoint(low, high);
             let placed: f64 = wants.iter().map(|want| (want - level).max(0.0)).sum();
             if placed > 1.0 {
-                low = level
+                low = level;
             } else {
-                high = level
+                high = level;
             }
         }
         wants.iter().map(|want| (want - low).max(0.0)).collect()

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use halley_backend::push_log::{PublishError, PushLog, SubscribeError, Subscription};
-use halley_backend::sessions::{Binding, MemorySessions, Sessions, SessionsError};
+use halley_backend::sessions::{
+    Binding, MemorySessions, MemorySessionsConfig, Sessions, SessionsError,
+};
 use halley_logic::{Config, Deps, Logic};
-use halley_proto::goim::logic::OnlineReq;
-use halley_proto::goim::logic::PushMsg;
+use halley_node::{Readiness, SharedRegistry};
 use halley_proto::goim::logic::logic_server;
+use halley_proto::goim::logic::{OnlineReq, PushMsg};
 use halley_proto::halley::node::NodeStatus;
 use halley_proto::metadata;
 use parking_lot::Mutex;
@@ -154,14 +156,14 @@ pub(crate) struct Harness {
 }
 
 impl Harness {
-    pub(crate) async fn start(configure: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) fn start(configure: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.http.bind = "127.0.0.1:0".parse().unwrap();
         config.rpc.bind = "127.0.0.1:0".parse().unwrap();
         configure(&mut config);
         let log = Arc::new(FakeLog::default());
         let sessions = Arc::new(FakeSessions {
-            inner: MemorySessions::new(Default::default()),
+            inner: MemorySessions::new(MemorySessionsConfig::default()),
             is_cut: Mutex::default(),
         });
         let logic = Logic::build(
@@ -170,8 +172,8 @@ impl Harness {
                 push_log: Arc::clone(&log) as Arc<dyn PushLog>,
                 push_log_service: None,
                 sessions: Arc::clone(&sessions) as Arc<dyn Sessions>,
-                registry: Default::default(),
-                readiness: Default::default(),
+                registry: SharedRegistry::default(),
+                readiness: Readiness::default(),
             },
         )
         .unwrap();

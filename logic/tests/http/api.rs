@@ -3,14 +3,11 @@
 //! Every request goes through a real loopback listener, and status, content
 //! type and body are compared as they came.
 
-#[path = "http/harness.rs"]
-mod harness;
-
 use halley_proto::goim::logic::PushMsg;
 use halley_proto::goim::logic::push_msg::Type;
 use halley_proto::halley::node::NodeStatus;
 
-use self::harness::{Harness, LogMood};
+use crate::harness::{Harness, LogMood};
 
 const JSON: Option<&str> = Some("application/json; charset=utf-8");
 const TEXT: Option<&str> = Some("text/plain; charset=utf-8");
@@ -150,17 +147,16 @@ fn comet() -> NodeStatus {
     }
 }
 
-async fn start() -> Harness {
+fn start() -> Harness {
     Harness::start(|config| {
-        config.nodes.default_domain = "conn.goim.io".to_owned();
-        config.nodes.host_domain = ".goim.io".to_owned();
+        config.nodes.default_domain = "conn.goim.io".into();
+        config.nodes.host_domain = ".goim.io".into();
     })
-    .await
 }
 
 #[tokio::test]
 async fn pushes_are_answered_as_by_goim() {
-    let harness = start().await;
+    let harness = start();
     harness.bind(1, "a", "comet-1").await;
 
     check(&harness, PUSHES).await;
@@ -168,7 +164,7 @@ async fn pushes_are_answered_as_by_goim() {
 
 #[tokio::test]
 async fn questions_are_answered_as_by_goim() {
-    let harness = start().await;
+    let harness = start();
     let rooms = [
         ("live://9", 7),
         ("live://a/b", 3),
@@ -182,7 +178,7 @@ async fn questions_are_answered_as_by_goim() {
 
 #[tokio::test]
 async fn what_goim_does_not_route_is_not_routed() {
-    let harness = start().await;
+    let harness = start();
 
     check(&harness, ELSEWHERE).await;
     let moved = harness
@@ -193,7 +189,7 @@ async fn what_goim_does_not_route_is_not_routed() {
 
 #[tokio::test]
 async fn instances_are_null_until_a_comet_is_known() {
-    let harness = start().await;
+    let harness = start();
     let unknown = harness.send("GET", "/goim/nodes/instances", b"").await;
     assert_eq!(unknown.body, r#"{"code":0,"message":"","data":null}"#);
 
@@ -224,8 +220,7 @@ async fn nodes_leave_out_what_is_zero() {
     let harness = Harness::start(|config| {
         config.nodes.wss_port = 0;
         config.nodes.backoff.jitter = 0.0;
-    })
-    .await;
+    });
 
     let answer = harness.send("GET", "/goim/nodes/weighted", b"").await;
 
@@ -241,7 +236,7 @@ async fn nodes_leave_out_what_is_zero() {
 
 #[tokio::test]
 async fn a_push_to_keys_is_one_record_per_server() {
-    let harness = start().await;
+    let harness = start();
     for (key, server) in [("a", "s2"), ("b", "s1"), ("c", "s2")] {
         harness.bind(0, key, server).await;
     }
@@ -269,7 +264,7 @@ async fn a_push_to_keys_is_one_record_per_server() {
 
 #[tokio::test]
 async fn a_push_to_users_reaches_all_their_connections() {
-    let harness = start().await;
+    let harness = start();
     harness.bind(1, "phone", "s1").await;
     harness.bind(1, "laptop", "s1").await;
 
@@ -291,7 +286,7 @@ async fn a_push_to_users_reaches_all_their_connections() {
 
 #[tokio::test]
 async fn rooms_and_broadcasts_are_one_record() {
-    let harness = start().await;
+    let harness = start();
 
     harness
         .send(
@@ -322,7 +317,7 @@ async fn rooms_and_broadcasts_are_one_record() {
 
 #[tokio::test]
 async fn l12_nobody_online_publishes_nothing() {
-    let harness = start().await;
+    let harness = start();
 
     let answer = harness
         .send("POST", "/goim/push/keys?keys=x&receipt=1", b"")
@@ -337,7 +332,7 @@ async fn l12_nobody_online_publishes_nothing() {
 
 #[tokio::test]
 async fn what_fails_inside_is_said_as_by_goim() {
-    let harness = start().await;
+    let harness = start();
     harness.bind(1, "a", "s1").await;
     let by_key = "/goim/push/keys?keys=a";
     let by_mid = "/goim/push/mids?mids=1";

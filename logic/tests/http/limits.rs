@@ -1,15 +1,12 @@
 //! What the HTTP API refuses beyond goim: strangers, too much, too late, and
 //! pushes that the node cannot take now. Whatever is sent, it answers.
 
-#[path = "http/harness.rs"]
-mod harness;
-
 use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-use self::harness::{Harness, LogMood};
+use crate::harness::{Harness, LogMood};
 
 const PUSH: &str = "/goim/push/room?operation=1&type=live&room=1";
 
@@ -20,8 +17,7 @@ async fn s4_pushes_need_a_key_when_there_are_keys() {
             .http
             .keys
             .extend(["one".to_owned(), "two".to_owned()]);
-    })
-    .await;
+    });
 
     for headers in [
         "",
@@ -48,7 +44,7 @@ async fn s4_pushes_need_a_key_when_there_are_keys() {
 
 #[tokio::test]
 async fn s6_a_body_has_a_limit() {
-    let harness = Harness::start(|config| config.http.body_bytes_max = 1000).await;
+    let harness = Harness::start(|config| config.http.body_bytes_max = 1000);
 
     let fits = harness.send("POST", PUSH, &[0; 1000]).await;
     assert_eq!(fits.status, 200);
@@ -67,7 +63,7 @@ async fn s6_a_body_has_a_limit() {
 
 #[tokio::test]
 async fn a_push_has_a_limit_of_targets() {
-    let harness = Harness::start(|config| config.push.targets_max = 2).await;
+    let harness = Harness::start(|config| config.push.targets_max = 2);
 
     for target in [
         "/goim/push/keys?keys=1&keys=2&keys=3",
@@ -84,7 +80,7 @@ async fn a_push_has_a_limit_of_targets() {
 
 #[tokio::test]
 async fn a_full_push_log_is_said_and_for_how_long() {
-    let harness = Harness::start(|_| ()).await;
+    let harness = Harness::start(|_| ());
     *harness.log.mood.lock() = LogMood::Full(Duration::from_millis(1500));
 
     let answer = harness.send("POST", PUSH, b"").await;
@@ -96,7 +92,7 @@ async fn a_full_push_log_is_said_and_for_how_long() {
 
 #[tokio::test]
 async fn what_the_push_log_cannot_hold_is_too_large() {
-    let harness = Harness::start(|_| ()).await;
+    let harness = Harness::start(|_| ());
     *harness.log.mood.lock() = LogMood::TooLarge;
 
     let answer = harness.send("POST", PUSH, b"").await;
@@ -110,7 +106,7 @@ async fn what_the_push_log_cannot_hold_is_too_large() {
 
 #[tokio::test]
 async fn a_closed_push_log_sends_to_another_node() {
-    let harness = Harness::start(|_| ()).await;
+    let harness = Harness::start(|_| ());
     *harness.log.mood.lock() = LogMood::Closed;
 
     let answer = harness.send("POST", PUSH, b"").await;
@@ -122,7 +118,7 @@ async fn a_closed_push_log_sends_to_another_node() {
 
 #[tokio::test]
 async fn a_draining_node_still_answers_questions() {
-    let harness = Harness::start(|_| ()).await;
+    let harness = Harness::start(|_| ());
     harness.drain.cancel();
 
     let refused = loop {
@@ -143,8 +139,7 @@ async fn a_draining_node_still_answers_questions() {
 
 #[tokio::test]
 async fn a_request_has_a_deadline() {
-    let harness =
-        Harness::start(|config| config.http.request_timeout = Duration::from_millis(50)).await;
+    let harness = Harness::start(|config| config.http.request_timeout = Duration::from_millis(50));
     *harness.log.mood.lock() = LogMood::Hangs;
 
     let hung = harness.send("POST", PUSH, b"").await;
@@ -175,8 +170,7 @@ async fn s11_a_forwarded_address_is_believed_from_trusted_proxies_only() {
                     .trusted_proxies
                     .push("127.0.0.1".parse().unwrap());
             }
-        })
-        .await;
+        });
         for (hostname, region) in [("near", "sh"), ("other", "bj")] {
             let status = halley_proto::halley::node::NodeStatus {
                 hostname: hostname.to_owned(),
@@ -199,7 +193,7 @@ async fn s11_a_forwarded_address_is_believed_from_trusted_proxies_only() {
 
 #[tokio::test]
 async fn the_demo_page_can_be_turned_off() {
-    let harness = Harness::start(|_| ()).await;
+    let harness = Harness::start(|_| ());
     let page = harness.send("GET", "/demo", b"").await;
     assert_eq!(page.status, 200);
     assert_eq!(
@@ -212,13 +206,13 @@ async fn the_demo_page_can_be_turned_off() {
         "{policy}"
     );
 
-    let harness = Harness::start(|config| config.http.demo = false).await;
+    let harness = Harness::start(|config| config.http.demo = false);
     assert_eq!(harness.send("GET", "/demo", b"").await.status, 404);
 }
 
 #[tokio::test]
 async fn r28_requests_and_pushes_are_counted() {
-    let harness = Harness::start(|_| ()).await;
+    let harness = Harness::start(|_| ());
     harness.bind(0, "a", "s1").await;
     harness
         .send("POST", "/goim/push/keys?keys=a&keys=b", b"")
@@ -270,7 +264,7 @@ fn every_request_is_answered_and_none_with_500() {
         .enable_all()
         .build()
         .unwrap();
-    let harness = runtime.block_on(Harness::start(|_| ()));
+    let harness = runtime.block_on(async { Harness::start(|_| ()) });
     runtime.block_on(harness.bind(1, "a", "s1"));
     let mut runner = TestRunner::new(ProptestConfig {
         cases: 300,
