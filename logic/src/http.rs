@@ -9,6 +9,7 @@ mod body;
 mod demo;
 mod envelope;
 mod go;
+mod in_process;
 mod params;
 mod pushes;
 mod reads;
@@ -25,22 +26,17 @@ use tokio::time::{Instant, timeout};
 
 use self::access::Keys;
 use self::demo::Demo;
+pub use self::in_process::HttpForTests;
 use crate::core::Core;
 use crate::metrics::HttpRoute;
 
 /// All of logic's HTTP.
 pub(crate) fn router(core: Arc<Core>) -> Router {
-    let config = &core.config;
-    let api = Arc::new(Api {
-        keys: Keys::new(config.http.keys.iter().map(String::as_str)),
-        demo: config
-            .http
-            .demo
-            .then(|| Demo::new(config.nodes.ws_port, config.nodes.wss_port)),
-        core,
-    });
-    let admin = admin::router(Arc::clone(&api.core.registry), api.core.readiness.clone());
-    Router::new().fallback(answer).with_state(api).merge(admin)
+    let admin = admin::router(Arc::clone(&core.registry), core.readiness.clone());
+    Router::new()
+        .fallback(answer)
+        .with_state(Api::new(core))
+        .merge(admin)
 }
 
 /// What every request needs.
@@ -119,6 +115,18 @@ async fn answer(State(api): State<Arc<Api>>, request: Request) -> Response<Body>
 }
 
 impl Api {
+    fn new(core: Arc<Core>) -> Arc<Self> {
+        let config = &core.config;
+        Arc::new(Self {
+            keys: Keys::new(config.http.keys.iter().map(String::as_str)),
+            demo: config
+                .http
+                .demo
+                .then(|| Demo::new(config.nodes.ws_port, config.nodes.wss_port)),
+            core,
+        })
+    }
+
     async fn handle_in_time(&self, route: Route, request: Request) -> Response<Body> {
         let deadline = self.core.config.http.request_timeout;
         timeout(deadline, self.handle(route, request))

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use axum::body::Body;
-use axum::http::{Response, StatusCode};
+use axum::http::Response;
 use halley_proto::goim::logic::{Backoff, NodesReply};
 
 use super::params::{BindError, Binder};
@@ -22,7 +22,7 @@ pub(super) async fn online_top(core: &Core, query: &str) -> Response<Body> {
         Err(error) => return envelope::unbound(&error),
     };
     let Ok(limit) = usize::try_from(limit) else {
-        return envelope::refused(StatusCode::BAD_REQUEST, "limit is negative");
+        return envelope::unbound(&BindError("limit is negative".to_owned()));
     };
     let tops = match core.online.top(&kind, limit).await {
         Ok(tops) => tops,

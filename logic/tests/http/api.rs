@@ -87,7 +87,7 @@ const READS: &[Case] = &[
     ("GET", "/goim/online/top?type=live&limit=2", 200, JSON, r#"{"code":0,"message":"","data":[{"room_id":"9","count":7},{"room_id":"a/b","count":3}]}"#),
     ("GET", "/goim/online/top?type=live&limit=100", 200, JSON, r#"{"code":0,"message":"","data":[{"room_id":"9","count":7},{"room_id":"a/b","count":3},{"room_id":"b\u003c","count":3}]}"#),
     ("GET", "/goim/online/top?type=liv&limit=2", 200, JSON, r#"{"code":0,"message":"","data":[]}"#),
-    ("GET", "/goim/online/top?type=live&limit=-1", 400, JSON, r#"{"code":-400,"message":"limit is negative"}"#),
+    ("GET", "/goim/online/top?type=live&limit=-1", 400, TEXT, r#"{"code":-400,"message":"limit is negative"}"#),
     ("GET", "/goim/online/top?type=live&limit=0", 400, TEXT, required!("Limit")),
     ("GET", "/goim/online/top", 400, TEXT, required!("Type", "Limit")),
     ("GET", "/goim/online/top?limit=x", 400, TEXT, unparsed!("x", "invalid syntax")),

@@ -1,0 +1,61 @@
+//! The API without a listener, for fuzzing.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use halley_backend::push_log::{MemoryConfig, MemoryPushLog};
+use halley_backend::sessions::{MemorySessions, MemorySessionsConfig};
+use halley_node::{Readiness, SharedRegistry};
+
+use super::{Api, answer, body};
+use crate::config::Config;
+use crate::core::Core;
+
+/// Bytes of an answer that are returned.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// The HTTP API of a node that nobody else talks to.
+pub struct HttpForTests(Arc<Api>);
+
+impl HttpForTests {
+    /// A node with default settings, empty sessions and a push log in memory.
+    pub fn new() -> anyhow::Result<Self> {
+        let core = Core::new(
+            Config::default(),
+            Arc::new(MemoryPushLog::new(MemoryConfig::default())),
+            Arc::new(MemorySessions::new(MemorySessionsConfig::default())),
+            SharedRegistry::default(),
+            Readiness::default(),
+        )?;
+        Ok(Self(Api::new(core)))
+    }
+
+    /// Answers one request with status and body; `None` when method and target
+    /// make none.
+    pub async fn answer(
+        &self,
+        method: &str,
+        target: &str,
+        body: Vec<u8>,
+    ) -> Option<(u16, Vec<u8>)> {
+        let request = Request::builder()
+            .method(method)
+            .uri(target)
+            .body(Body::from(body))
+            .ok()?;
+        let response = answer(State(Arc::clone(&self.0)), request).await;
+        let status = response.status().as_u16();
+        let body = body::read(response.into_body(), ANSWER_BYTES_MAX)
+            .await
+            .ok()?;
+        Some((status, body.to_vec()))
+    }
+}
+
+impl fmt::Debug for HttpForTests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HttpForTests")
+    }
+}
