@@ -85,12 +85,17 @@ fn admit(hub: &Arc<Hub>, stream: TcpStream, peer: SocketAddr, speaks: &Speaks) {
         Speaks::TlsTcp(tls) => {
             let accepting = tls.acceptor().accept(stream);
             let hub_ = Arc::clone(hub);
-            spawn(hub, async move { tcp(hub_, accepting.await?, permits).await });
+            spawn(
+                hub,
+                async move { tcp(hub_, accepting.await?, permits).await },
+            );
         }
         Speaks::TlsWebSocket(tls) => {
             let accepting = tls.acceptor().accept(stream);
             let hub_ = Arc::clone(hub);
-            spawn(hub, async move { websocket(hub_, accepting.await?, permits).await });
+            spawn(hub, async move {
+                websocket(hub_, accepting.await?, permits).await
+            });
         }
     }
 }

@@ -9,19 +9,20 @@ use foldhash::quality::RandomState;
 use parking_lot::Mutex;
 
 /// The bounds.
+#[allow(clippy::struct_field_names)]
 #[derive(Clone, Copy, Debug)]
-pub struct AdmissionLimits {
+pub(crate) struct AdmissionLimits {
     /// Connections in all.
-    pub connections_max: usize,
+    pub(crate) connections_max: usize,
     /// Connections from one address; 0: no bound of its own.
-    pub connections_per_address_max: usize,
+    pub(crate) connections_per_address_max: usize,
     /// Connections that have not logged in.
-    pub handshakes_max: usize,
+    pub(crate) handshakes_max: usize,
 }
 
 /// Counts who is in; see the [module](self).
 #[derive(Debug)]
-pub struct Admission {
+pub(crate) struct Admission {
     limits: AdmissionLimits,
     connections: AtomicUsize,
     handshakes: AtomicUsize,
@@ -30,7 +31,7 @@ pub struct Admission {
 
 /// Why a socket was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub(crate) enum Refused {
     /// The node is full.
     Connections,
     /// The address has too many.
@@ -41,7 +42,7 @@ pub enum Refused {
 
 impl Refused {
     /// The metric's label.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Connections => "refused_connections",
             Self::Address => "refused_address",
@@ -52,18 +53,18 @@ impl Refused {
 
 /// The place of one connection, given back when dropped.
 #[derive(Debug)]
-pub struct Permit {
+pub(crate) struct Permit {
     admission: Arc<Admission>,
     address: IpAddr,
 }
 
 /// The place of one handshake, given back when dropped.
 #[derive(Debug)]
-pub struct HandshakePermit(Arc<Admission>);
+pub(crate) struct HandshakePermit(Arc<Admission>);
 
 impl Admission {
     /// Nobody is in yet.
-    pub fn new(limits: AdmissionLimits) -> Arc<Self> {
+    pub(crate) fn new(limits: AdmissionLimits) -> Arc<Self> {
         Arc::new(Self {
             limits,
             connections: AtomicUsize::new(0),
@@ -73,7 +74,10 @@ impl Admission {
     }
 
     /// Lets a socket in, if the bounds allow.
-    pub fn admit(self: &Arc<Self>, address: IpAddr) -> Result<(Permit, HandshakePermit), Refused> {
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        address: IpAddr,
+    ) -> Result<(Permit, HandshakePermit), Refused> {
         let handshake = self.handshake()?;
         if self.connections.fetch_add(1, Ordering::Relaxed) >= self.limits.connections_max {
             self.connections.fetch_sub(1, Ordering::Relaxed);
@@ -97,12 +101,13 @@ impl Admission {
     }
 
     /// Connections, logged in or not.
-    pub fn connections(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 
     /// Distinct addresses.
-    pub fn addresses(&self) -> usize {
+    pub(crate) fn addresses(&self) -> usize {
         self.addresses.lock().len()
     }
 

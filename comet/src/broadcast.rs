@@ -46,12 +46,13 @@ impl Broadcaster {
         let config = &hub.config.broadcast;
         let (queue, mut broadcasts) = mpsc::channel::<Broadcast>(config.queue_max.max(1));
         let worker = Arc::clone(hub);
-        hub.tasks.spawn(async move {
+        hub.broadcasts.spawn(async move {
             loop {
-                // Ends with the last sender or, in a hurry, with the node.
                 let broadcast = tokio::select! {
+                    // In this order, so that a draining node sends what it took.
+                    biased;
                     broadcast = broadcasts.recv() => broadcast,
-                    () = worker.serving.cancelled() => None,
+                    () = worker.accepting.cancelled() => None,
                 };
                 let Some(broadcast) = broadcast else {
                     return;
@@ -74,14 +75,13 @@ impl Broadcaster {
             self.hub.metrics.broadcasts_waiting.inc();
             return Ok(());
         }
-        let permit = Arc::clone(&self.paced).try_acquire_owned().map_err(|_| Full)?;
+        let permit = Arc::clone(&self.paced)
+            .try_acquire_owned()
+            .map_err(|_| Full)?;
         let hub = Arc::clone(&self.hub);
-        self.hub.tasks.spawn(async move {
+        self.hub.broadcasts.spawn(async move {
             let _permit = permit;
-            tokio::select! {
-                () = send(&hub, broadcast) => {}
-                () = hub.serving.cancelled() => {}
-            }
+            send(&hub, broadcast).await;
         });
         Ok(())
     }
@@ -102,7 +102,11 @@ async fn send(hub: &Hub, broadcast: Broadcast) {
             push(hub, &broadcast, &connections);
             sent += connections.len() as u64;
             if broadcast.speed > 0 {
-                sleep_until(started + pace(sent, broadcast.speed)).await;
+                tokio::select! {
+                    () = sleep_until(started + pace(sent, broadcast.speed)) => {}
+                    // A draining node has no time to lose.
+                    () = hub.accepting.cancelled() => tokio::task::yield_now().await,
+                }
             } else if connections.len() > CHUNK_SLOTS / 2 {
                 tokio::task::yield_now().await;
             }
@@ -117,7 +121,8 @@ fn push(hub: &Hub, broadcast: &Broadcast, connections: &[Arc<crate::connection::
         .iter()
         .filter(|connection| hub.push_to(connection, broadcast.op, &broadcast.frame, &mut tally))
         .count();
-    hub.metrics.pushed(PushKind::All, messages * addressed as u64);
+    hub.metrics
+        .pushed(PushKind::All, messages * addressed as u64);
     tally.report(&hub.metrics);
 }
 

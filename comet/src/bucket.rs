@@ -125,7 +125,9 @@ impl Buckets {
         let entries = &mut bucket.entries;
         let found = bucket
             .slots
-            .find(hash, |slot| entries[*slot as usize].identity.key == identity.key)
+            .find(hash, |slot| {
+                entries[*slot as usize].identity.key == identity.key
+            })
             .copied();
         let entry = Entry {
             identity,
@@ -141,16 +143,25 @@ impl Buckets {
                 return Registered::Outdated;
             }
             let replaced = std::mem::replace(current, entry);
-            let slot = Slot { bucket: number, index };
+            let slot = Slot {
+                bucket: number,
+                index,
+            };
             return Registered::New(slot, Some(replaced.connection));
         }
-        let index = u32::try_from(entries.insert(entry))
-            .expect("invariant: fewer connections than 2^32");
+        let index =
+            u32::try_from(entries.insert(entry)).expect("invariant: fewer connections than 2^32");
         let hasher = &self.hasher;
         bucket.slots.insert_unique(hash, index, |slot| {
             hasher.hash_one(&*entries[*slot as usize].identity.key)
         });
-        Registered::New(Slot { bucket: number, index }, None)
+        Registered::New(
+            Slot {
+                bucket: number,
+                index,
+            },
+            None,
+        )
     }
 
     /// Removes the connection's entry; `None` if a newer connection holds it.
@@ -209,8 +220,11 @@ impl Buckets {
     }
 
     /// Number of connections.
-    pub fn len(&self) -> usize {
-        self.buckets.iter().map(|bucket| bucket.read().entries.len()).sum()
+    pub fn connections(&self) -> usize {
+        self.buckets
+            .iter()
+            .map(|bucket| bucket.read().entries.len())
+            .sum()
     }
 
     /// Looks at every connection of one bucket.
@@ -249,7 +263,12 @@ impl Buckets {
         from < end
     }
 
-    fn with<R>(&self, slot: Slot, connection: &Connection, f: impl FnOnce(&Entry) -> R) -> Option<R> {
+    fn with<R>(
+        &self,
+        slot: Slot,
+        connection: &Connection,
+        f: impl FnOnce(&Entry) -> R,
+    ) -> Option<R> {
         let bucket = self.buckets[slot.bucket as usize].read();
         let entry = bucket.entries.get(slot.index as usize)?;
         (entry.connection.id() == connection.id()).then(|| f(entry))
@@ -257,8 +276,9 @@ impl Buckets {
 
     fn bucket_of(&self, hash: u64) -> u32 {
         // The low and the top bits choose the place inside a table.
-        let bits = (hash >> 24) as u32;
-        bits % u32::try_from(self.buckets.len()).expect("invariant: few buckets")
+        let bits = (hash >> 24) & u64::from(u32::MAX);
+        let bucket = bits % self.buckets.len() as u64;
+        u32::try_from(bucket).expect("invariant: 32 bits were taken")
     }
 }
 

@@ -20,7 +20,7 @@ use crate::bucket::Identity;
 use crate::metrics::Metrics;
 
 /// See the [module](self).
-pub struct Calls {
+pub(crate) struct Calls {
     logic: Arc<dyn Logic>,
     server: String,
     deadline: Duration,
@@ -38,16 +38,16 @@ impl std::fmt::Debug for Calls {
 
 /// Who logic says a client is.
 #[derive(Debug)]
-pub struct Login {
+pub(crate) struct Login {
     /// goim's answer.
-    pub reply: ConnectReply,
+    pub(crate) reply: ConnectReply,
     /// What the client may do; `None`: everything.
-    pub grant: Option<Grant>,
+    pub(crate) grant: Option<Grant>,
 }
 
 impl Calls {
     /// Calls `logic` in the name of `server`.
-    pub fn new(
+    pub(crate) fn new(
         logic: Arc<dyn Logic>,
         server: String,
         deadline: Duration,
@@ -65,7 +65,7 @@ impl Calls {
 
     /// Authenticates a client and binds connection `number`, or only looks at
     /// its new token.
-    pub async fn connect(
+    pub(crate) async fn connect(
         &self,
         number: u64,
         token: Bytes,
@@ -90,7 +90,7 @@ impl Calls {
     }
 
     /// Removes the binding of connection `number`.
-    pub async fn disconnect(&self, number: u64, identity: Identity) {
+    pub(crate) async fn disconnect(&self, number: u64, identity: Identity) {
         let mut request = Request::new(DisconnectReq {
             mid: identity.mid,
             key: identity.key.into_string(),
@@ -98,11 +98,13 @@ impl Calls {
         });
         metadata::set_connection(request.metadata_mut(), number);
         // A binding that stays behind ends with its time to live.
-        let _ = self.call("disconnect", self.logic.disconnect(request)).await;
+        let _ = self
+            .call("disconnect", self.logic.disconnect(request))
+            .await;
     }
 
     /// Renews the binding of connection `number`.
-    pub async fn heartbeat(&self, number: u64, identity: Identity) {
+    pub(crate) async fn heartbeat(&self, number: u64, identity: Identity) {
         let mut request = Request::new(HeartbeatReq {
             mid: identity.mid,
             key: identity.key.into_string(),
@@ -114,7 +116,7 @@ impl Calls {
     }
 
     /// Hands on what a client sent.
-    pub async fn receive(&self, mid: i64, proto: Proto) {
+    pub(crate) async fn receive(&self, mid: i64, proto: Proto) {
         let request = Request::new(ReceiveReq {
             mid,
             proto: Some(proto),
@@ -124,7 +126,7 @@ impl Calls {
     }
 
     /// Reports the rooms and takes back every room's total.
-    pub async fn renew_online(
+    pub(crate) async fn renew_online(
         &self,
         rooms: std::collections::HashMap<String, i32>,
         status: &NodeStatus,

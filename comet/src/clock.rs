@@ -16,6 +16,7 @@ impl Tick {
     pub const NEVER: Self = Self(u32::MAX);
 
     /// The tick `duration` later, rounded up.
+    #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(ticks(duration)))
     }
@@ -23,9 +24,8 @@ impl Tick {
 
 /// `duration` in ticks, rounded up.
 pub fn ticks(duration: Duration) -> u32 {
-    let ticks = duration
-        .as_millis()
-        .div_ceil(u128::from(1000 / TICKS_PER_SECOND));
+    let tick = Duration::from_secs(1) / TICKS_PER_SECOND;
+    let ticks = duration.as_nanos().div_ceil(tick.as_nanos());
     u32::try_from(ticks).unwrap_or(u32::MAX)
 }
 
@@ -46,6 +46,10 @@ impl Clock {
     /// The current tick; the first is 1, so that 0 can mean "none".
     pub fn now(&self) -> Tick {
         let ticks = self.start.elapsed().as_millis() / u128::from(1000 / TICKS_PER_SECOND);
-        Tick(u32::try_from(ticks).unwrap_or(u32::MAX - 1).saturating_add(1))
+        Tick(
+            u32::try_from(ticks)
+                .unwrap_or(u32::MAX - 1)
+                .saturating_add(1),
+        )
     }
 }

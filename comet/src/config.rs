@@ -96,12 +96,13 @@ pub struct Socket {
     #[serde(with = "humantime_serde")]
     pub keepalive: Duration,
     /// Kernel send buffer in bytes; 0: the system's choice.
-    pub send_buffer_bytes: usize,
+    pub send_buffer_bytes: u32,
     /// Kernel receive buffer in bytes; 0: the system's choice.
-    pub receive_buffer_bytes: usize,
+    pub receive_buffer_bytes: u32,
 }
 
 /// Bounds on connections and what they may send.
+#[allow(clippy::struct_field_names)]
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -276,7 +277,7 @@ impl Default for Socket {
     fn default() -> Self {
         Self {
             backlog: 16_384,
-            keepalive: Duration::from_secs(120),
+            keepalive: Duration::from_mins(2),
             send_buffer_bytes: 0,
             receive_buffer_bytes: 0,
         }
@@ -338,7 +339,7 @@ impl Default for LogicCalls {
         Self {
             deadline: Duration::from_secs(3),
             in_flight_max: 4096,
-            renew_interval: Duration::from_secs(300),
+            renew_interval: Duration::from_mins(5),
             online_interval: Duration::from_secs(1),
         }
     }

@@ -25,7 +25,7 @@ mod outgoing;
 pub use accepts::Accepts;
 pub use flush::{Flushed, Sink};
 pub use outbox::OutboxLimits;
-pub use outgoing::{Membership, Outgoing};
+pub use outgoing::Outgoing;
 
 use crate::clock::Tick;
 use crate::frame::{Dialect, Frame};
@@ -215,10 +215,11 @@ impl Connection {
         match self.socket.as_ref() {
             Some(socket) if !outgoing.is_blocked() => {
                 let before = tally.delivered;
-                let flushed = match outgoing.write_pass(room, pass.chunks(self.dialect), socket, tally) {
-                    Some(flushed) => flushed,
-                    None => outgoing.flush(&mut PlainSink(socket), rules.slow_consumer, tally),
-                };
+                let flushed =
+                    match outgoing.write_pass(room, pass.chunks(self.dialect), socket, tally) {
+                        Some(flushed) => flushed,
+                        None => outgoing.flush(&mut PlainSink(socket), rules.slow_consumer, tally),
+                    };
                 self.flushed(flushed, &mut outgoing, before != tally.delivered, now);
             }
             Some(_) => {}

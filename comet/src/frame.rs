@@ -54,8 +54,7 @@ impl Frame {
         };
         Ok(Self {
             header: Header {
-                // goim's field is 16 bits wide on the wire.
-                ver: proto.ver as i16,
+                ver: wire_ver(proto.ver),
                 op,
                 seq: proto.seq,
             },
@@ -107,4 +106,10 @@ impl Frame {
             out.freeze()
         })
     }
+}
+
+/// goim's version field is 16 bits wide on the wire; the rest is cut off.
+#[allow(clippy::cast_possible_truncation)]
+fn wire_ver(ver: i32) -> i16 {
+    ver as i16
 }

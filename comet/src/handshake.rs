@@ -66,7 +66,12 @@ pub(crate) struct Client<S, F> {
 }
 
 impl<S: Stream, F: Framing> Client<S, F> {
-    pub(crate) fn new(hub: Arc<Hub>, stream: S, permit: Permit, handshake: HandshakePermit) -> Self {
+    pub(crate) fn new(
+        hub: Arc<Hub>,
+        stream: S,
+        permit: Permit,
+        handshake: HandshakePermit,
+    ) -> Self {
         Self {
             hub,
             stream,
@@ -221,7 +226,10 @@ impl<S: Stream, F: Framing> Client<S, F> {
             expires: expiry(&hub, grant.as_deref()),
             renew: sweep::next_renewal(&hub, now),
         };
-        let slot = match hub.buckets.register(identity, Arc::clone(&connection), deadlines, now) {
+        let slot = match hub
+            .buckets
+            .register(identity, Arc::clone(&connection), deadlines, now)
+        {
             Registered::New(slot, replaced) => {
                 if let Some(replaced) = replaced {
                     replaced.close(CloseReason::Replaced);
@@ -239,7 +247,15 @@ impl<S: Stream, F: Framing> Client<S, F> {
         }
         drop(self.handshake);
         let transport = (self.framing, io);
-        Ok(Serve::new(hub, connection, slot, transport, self.read, grant, self.permit))
+        Ok(Serve::new(
+            hub,
+            connection,
+            slot,
+            transport,
+            self.read,
+            grant,
+            self.permit,
+        ))
     }
 }
 

@@ -25,7 +25,7 @@ use crate::walker;
 
 /// See the [module](self).
 #[derive(Debug)]
-pub struct Hub {
+pub(crate) struct Hub {
     pub(crate) config: Config,
     /// The node's name in the whole system.
     pub(crate) server: String,
@@ -40,6 +40,8 @@ pub struct Hub {
     pub(crate) metrics: Arc<Metrics>,
     /// Connections and walkers; waited for when draining.
     pub(crate) tasks: TaskTracker,
+    /// Broadcasts under way.
+    pub(crate) broadcasts: TaskTracker,
     /// No new connections.
     pub(crate) accepting: CancellationToken,
     /// Everything ends now.
@@ -49,7 +51,7 @@ pub struct Hub {
 
 /// Numbers logins: later ones have larger numbers, also across restarts.
 #[derive(Debug)]
-pub struct Logins(AtomicU64);
+pub(crate) struct Logins(AtomicU64);
 
 /// Bits that count logins within the millisecond of the start; what does not
 /// fit runs ahead of the clock, which a restart within that time cannot catch.
@@ -57,14 +59,14 @@ const LOGIN_BITS: u32 = 22;
 
 impl Logins {
     /// Starts above every number of an earlier start.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let ms = now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(0));
         Self(AtomicU64::new(ms << LOGIN_BITS))
     }
 
     /// The next number.
-    pub fn next(&self) -> u64 {
+    pub(crate) fn next(&self) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed)
     }
 }
@@ -157,7 +159,11 @@ impl Hub {
     }
 
     /// Ends a connection's part in everything; the binding is the caller's, if any is left.
-    pub(crate) fn end(&self, connection: &Connection, slot: crate::bucket::Slot) -> Option<Identity> {
+    pub(crate) fn end(
+        &self,
+        connection: &Connection,
+        slot: crate::bucket::Slot,
+    ) -> Option<Identity> {
         let identity = self.buckets.remove(slot, connection);
         let mut tally = Tally::default();
         let empty = connection.outgoing().end(&mut tally);

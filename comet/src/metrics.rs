@@ -29,7 +29,7 @@ pub(crate) struct Reason {
 
 /// What a push was addressed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PushKind {
+pub(crate) enum PushKind {
     /// Connections by key.
     Keys,
     /// A room's members.
@@ -40,7 +40,7 @@ pub enum PushKind {
 
 /// See the [module](self).
 #[derive(Debug)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
     pub(crate) handshaking: Gauge,
     pub(crate) rooms: Gauge,
@@ -81,12 +81,14 @@ fn latency() -> Histogram {
 
 impl Metrics {
     /// Makes the handles and registers them.
-    pub fn register(registry: &mut Registry) -> Self {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
         let frames_in = Family::<Kind, Counter>::default();
         let pushes = Family::<Kind, Counter>::default();
         let outcomes = Family::<Outcome, Counter>::default();
-        let kind = |family: &Family<Kind, Counter>, kind| family.get_or_create(&Kind { kind }).clone();
-        let outcome = |outcome, reason| outcomes.get_or_create(&Outcome { outcome, reason }).clone();
+        let kind =
+            |family: &Family<Kind, Counter>, kind| family.get_or_create(&Kind { kind }).clone();
+        let outcome =
+            |outcome, reason| outcomes.get_or_create(&Outcome { outcome, reason }).clone();
         let metrics = Self {
             connections: Gauge::default(),
             handshaking: Gauge::default(),
@@ -130,7 +132,11 @@ impl Metrics {
     ) {
         let registry = registry.sub_registry_with_prefix("halley_comet");
         registry.register("connections", "Clients logged in", self.connections.clone());
-        registry.register("handshaking", "Clients not logged in yet", self.handshaking.clone());
+        registry.register(
+            "handshaking",
+            "Clients not logged in yet",
+            self.handshaking.clone(),
+        );
         registry.register("rooms", "Rooms with members here", self.rooms.clone());
         registry.register(
             "broadcasts_waiting",
@@ -143,9 +149,21 @@ impl Metrics {
             "Failed accepts; the listener goes on",
             self.accept_errors.clone(),
         );
-        registry.register("handshakes", "Handshakes by how they ended", self.handshakes.clone());
-        registry.register("closes", "Closed connections by reason", self.closes.clone());
-        registry.register("logic_calls", "Calls to logic by outcome", self.logic_calls.clone());
+        registry.register(
+            "handshakes",
+            "Handshakes by how they ended",
+            self.handshakes.clone(),
+        );
+        registry.register(
+            "closes",
+            "Closed connections by reason",
+            self.closes.clone(),
+        );
+        registry.register(
+            "logic_calls",
+            "Calls to logic by outcome",
+            self.logic_calls.clone(),
+        );
         registry.register(
             "rooms_refused",
             "Changes of room that were not granted",
@@ -161,7 +179,11 @@ impl Metrics {
             "Calls to logic",
             self.logic_call_seconds.clone(),
         );
-        registry.register("pass_seconds", "Passes over a room", self.pass_seconds.clone());
+        registry.register(
+            "pass_seconds",
+            "Passes over a room",
+            self.pass_seconds.clone(),
+        );
         registry.register(
             "room_delivery_seconds",
             "From a room's first waiting message to the end of its pass",
@@ -169,7 +191,11 @@ impl Metrics {
         );
         registry.register("writes", "Writes to sockets", self.writes.clone());
         registry.register("frames_in", "Packets from clients by kind", frames_in);
-        registry.register("frames_out", "Replies to clients by kind", self.frames_out.clone());
+        registry.register(
+            "frames_out",
+            "Replies to clients by kind",
+            self.frames_out.clone(),
+        );
         registry.register(
             "pushes",
             "Messages times connections they were addressed to, by kind of push",
@@ -244,12 +270,5 @@ impl Metrics {
             reason: method,
         };
         self.logic_calls.get_or_create(&outcome).inc();
-    }
-
-    /// Deliveries addressed and not ended yet.
-    pub fn pending(&self) -> u64 {
-        let addressed: u64 = self.pushes.iter().map(Counter::get).sum();
-        let dropped: u64 = self.dropped.iter().map(Counter::get).sum();
-        addressed.saturating_sub(self.delivered.get() + self.offline.get() + dropped)
     }
 }

@@ -96,7 +96,7 @@ impl Status {
             addrs: self.addrs.clone(),
             grpc: self.grpc.clone(),
             weight: hub.config.weight,
-            conn_count: count(hub.buckets.len()),
+            conn_count: count(hub.buckets.connections()),
             ip_count: count(hub.admission.addresses()),
             draining: hub.accepting.is_cancelled(),
         }

@@ -11,12 +11,12 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 mod chunk;
 mod cursor;
 
-pub use chunk::{Chunk, Split};
+pub use chunk::Chunk;
 pub use cursor::Cursor;
 
 /// Bytes that the first buffer of a log holds; doubled with each buffer filled.
@@ -79,15 +79,18 @@ impl Ring {
 
     /// The first sequence number that can still be read.
     pub fn oldest(&self) -> Cursor {
-        self.sealed
-            .front()
-            .map_or(self.pending_start, |chunk| chunk.start())
+        self.sealed.front().map_or(self.pending_start, Chunk::start)
     }
 
     /// Appends one frame of `messages` messages, encoded by `encode`.
     ///
     /// Evicts the oldest chunks beyond the limits.
-    pub fn append(&mut self, frame_bytes: usize, messages: u32, encode: impl FnOnce(&mut BytesMut)) {
+    pub fn append(
+        &mut self,
+        frame_bytes: usize,
+        messages: u32,
+        encode: impl FnOnce(&mut BytesMut),
+    ) {
         self.reserve(frame_bytes);
         encode(&mut self.pending);
         let messages_before = self.pending_ends.last().map_or(0, |end| end.messages);
@@ -194,16 +197,6 @@ impl Ring {
             self.sealed_frames -= chunk.frames();
         }
     }
-}
-
-/// Concatenates chunks from `cursor` on; for tests and cold paths.
-#[cfg(test)]
-fn concat(chunks: &[Chunk], cursor: Cursor) -> Bytes {
-    let mut all = BytesMut::new();
-    for chunk in chunks {
-        all.extend_from_slice(chunk.from(cursor));
-    }
-    all.freeze()
 }
 
 #[cfg(test)]

@@ -150,7 +150,11 @@ impl Room {
         copies.clear();
         let members = self.members.read();
         let to = members.slots_end.min(from + slots);
-        copies.extend((from..to).filter_map(|slot| members.slots.get(slot)).cloned());
+        copies.extend(
+            (from..to)
+                .filter_map(|slot| members.slots.get(slot))
+                .cloned(),
+        );
         from < members.slots_end
     }
 

@@ -124,13 +124,7 @@ impl Comet {
     pub fn spawn(self) -> Stage {
         let drain = CancellationToken::new();
         let now = self.hub.serving.clone();
-        let done = Box::pin(run(self, drain.clone()));
-        Stage {
-            name: "comet",
-            drain,
-            now,
-            done,
-        }
+        Stage::new("comet", drain.clone(), now, run(self, drain))
     }
 }
 
@@ -188,14 +182,24 @@ async fn run(comet: Comet, drain: CancellationToken) -> anyhow::Result<DrainOutc
 async fn say_goodbye(hub: &Arc<Hub>) -> DrainOutcome {
     hub.accepting.cancel();
     hub.tasks.close();
-    let total = u64::try_from(hub.buckets.len()).unwrap_or(u64::MAX);
+    hub.broadcasts.close();
+    tokio::select! {
+        () = hub.broadcasts.wait() => {}
+        () = hub.serving.cancelled() => {}
+    }
+    let total = u64::try_from(hub.buckets.connections()).unwrap_or(u64::MAX);
     let per_second = hub.config.drain.connections_per_second.max(1);
     let batch = (per_second / 20).max(1);
-    let mut period = interval(GOODBYE_PERIOD.max(Duration::from_secs(1) * batch_u32(batch) / batch_u32(per_second)));
+    let mut period = interval(
+        GOODBYE_PERIOD.max(Duration::from_secs(1) * batch_u32(batch) / batch_u32(per_second)),
+    );
     let mut connections = Vec::new();
     for bucket in 0..hub.buckets.count() {
         let mut from = 0;
-        while hub.buckets.copy_connections(bucket, from, batch, &mut connections) {
+        while hub
+            .buckets
+            .copy_connections(bucket, from, batch, &mut connections)
+        {
             from += batch;
             if connections.is_empty() {
                 continue;
@@ -213,7 +217,7 @@ async fn say_goodbye(hub: &Arc<Hub>) -> DrainOutcome {
         () = hub.tasks.wait() => {}
         () = hub.serving.cancelled() => {}
     }
-    let forced = u64::try_from(hub.buckets.len()).unwrap_or(u64::MAX);
+    let forced = u64::try_from(hub.buckets.connections()).unwrap_or(u64::MAX);
     DrainOutcome {
         clean: total.saturating_sub(forced),
         forced,
@@ -243,7 +247,7 @@ fn bind_listeners(
     tls: Option<&Arc<Tls>>,
 ) -> anyhow::Result<(Listeners, Addresses)> {
     let keepalive = config.socket.keepalive;
-    let size = |bytes: usize| (bytes > 0).then_some(bytes);
+    let size = |bytes: u32| (bytes > 0).then_some(bytes);
     let options = listen::Options {
         backlog: config.socket.backlog,
         nodelay: true,
@@ -300,12 +304,16 @@ fn status(config: &Config, addresses: &Addresses, grpc: SocketAddr) -> Status {
 
 fn hub(config: Config, logic: Arc<dyn Logic>, registry: &mut Registry) -> anyhow::Result<Hub> {
     let server = match config.server.as_str() {
-        "" => halley_node::hostname().context("ask the host's name")?,
+        "" => rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned(),
         server => server.to_owned(),
     };
     let connections_max = match config.limits.connections_max {
         0 => {
-            let files = halley_node::limits::open_files().context("ask the open-file limit")?;
+            let files =
+                halley_node::limits::raise_open_files().context("raise the open-file limit")?;
             let clients = files.soft.saturating_sub(DESCRIPTORS_RESERVED);
             usize::try_from(clients).unwrap_or(usize::MAX)
         }
@@ -345,6 +353,7 @@ fn hub(config: Config, logic: Arc<dyn Logic>, registry: &mut Registry) -> anyhow
         calls,
         metrics,
         tasks: TaskTracker::new(),
+        broadcasts: TaskTracker::new(),
         accepting: CancellationToken::new(),
         serving: CancellationToken::new(),
         logins: Logins::start(),

@@ -56,7 +56,11 @@ pub struct SessionLimits {
 }
 
 /// Says what `packet` means to a client with `grant`.
-pub fn on_packet<'a>(packet: &PacketRef<'a>, grant: Option<&Grant>, limits: SessionLimits) -> Action<'a> {
+pub fn on_packet<'a>(
+    packet: &PacketRef<'a>,
+    grant: Option<&Grant>,
+    limits: SessionLimits,
+) -> Action<'a> {
     match packet.header.op {
         Op::HEARTBEAT => Action::Heartbeat { refresh: true },
         Op::HEARTBEAT_REPLY => Action::Heartbeat { refresh: false },
@@ -133,10 +137,22 @@ mod tests {
     fn every_operation_has_its_action() {
         let act = |op, body| on_packet(&packet(op, body), None, LIMITS);
 
-        assert_eq!(act(Op::HEARTBEAT, b"x"), Action::Heartbeat { refresh: true });
-        assert_eq!(act(Op::HEARTBEAT_REPLY, b""), Action::Heartbeat { refresh: false });
-        assert_eq!(act(Op::CHANGE_ROOM, b"a://1"), Action::ChangeRoom(RoomChange::To("a://1")));
-        assert_eq!(act(Op::CHANGE_ROOM, b""), Action::ChangeRoom(RoomChange::Leave));
+        assert_eq!(
+            act(Op::HEARTBEAT, b"x"),
+            Action::Heartbeat { refresh: true }
+        );
+        assert_eq!(
+            act(Op::HEARTBEAT_REPLY, b""),
+            Action::Heartbeat { refresh: false }
+        );
+        assert_eq!(
+            act(Op::CHANGE_ROOM, b"a://1"),
+            Action::ChangeRoom(RoomChange::To("a://1"))
+        );
+        assert_eq!(
+            act(Op::CHANGE_ROOM, b""),
+            Action::ChangeRoom(RoomChange::Leave)
+        );
         assert_eq!(act(Op::SUB, b"1,-2"), Action::Subscribe(vec![1, -2]));
         assert_eq!(act(Op::SUB, b"1,x"), Action::Subscribe(vec![]));
         assert_eq!(act(Op::UNSUB, b"1"), Action::Unsubscribe(vec![1]));
@@ -157,9 +173,15 @@ mod tests {
         let grant = restricted();
         let act = |op, body| on_packet(&packet(op, body), Some(&grant), LIMITS);
 
-        assert_eq!(act(Op::CHANGE_ROOM, b"live://1"), Action::ChangeRoom(RoomChange::To("live://1")));
+        assert_eq!(
+            act(Op::CHANGE_ROOM, b"live://1"),
+            Action::ChangeRoom(RoomChange::To("live://1"))
+        );
         let refused = RoomChange::Refused(RefusedRoom::Forbidden);
-        assert_eq!(act(Op::CHANGE_ROOM, b"vip://1"), Action::ChangeRoom(refused));
+        assert_eq!(
+            act(Op::CHANGE_ROOM, b"vip://1"),
+            Action::ChangeRoom(refused)
+        );
         assert_eq!(act(Op::SUB, b"1000,1001"), Action::Subscribe(vec![1000]));
         assert_eq!(act(Op::AUTH, b"token"), Action::Refresh(b"token"));
     }

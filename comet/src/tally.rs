@@ -63,7 +63,7 @@ impl Tally {
     }
 
     /// Adds the counts to the metrics and starts from zero.
-    pub fn report(&mut self, metrics: &Metrics) {
+    pub(crate) fn report(&mut self, metrics: &Metrics) {
         metrics.count(self);
         *self = Self::default();
     }

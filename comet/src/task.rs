@@ -21,6 +21,8 @@ use crate::transport::{Framing, Goodbye, Incoming, Io};
 
 mod answer;
 
+pub(crate) use answer::expiry;
+
 /// Bytes read with one system call; shared by all connections of a thread.
 const READ_BYTES: usize = 16 << 10;
 /// Reads and calls in a row before others get their turn.
@@ -135,7 +137,10 @@ impl<F: Framing, I: Io> Serve<F, I> {
     }
 
     /// Reads once and acts on every whole packet, up to one that needs logic.
-    fn poll_packets(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), (CloseReason, Option<u16>)>> {
+    fn poll_packets(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), (CloseReason, Option<u16>)>> {
         if self.has_unread {
             self.has_unread = false;
             return Poll::Ready(self.act_on_partial());

@@ -15,9 +15,7 @@ mod tcp;
 mod tls;
 mod websocket;
 
-pub(crate) use plain::Plain;
 pub(crate) use tcp::Tcp;
-pub(crate) use tls::Tls;
 pub(crate) use websocket::{WebSocket, upgrade};
 
 use crate::connection::{Connection, Flushed, Outgoing, SlowConsumer};

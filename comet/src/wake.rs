@@ -16,27 +16,27 @@ const DIRTY: u8 = 2;
 
 /// See the [module](self).
 #[derive(Debug)]
-pub struct Wake(AtomicU8);
+pub(crate) struct Wake(AtomicU8);
 
 impl Wake {
     /// No walker, nothing to do.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(AtomicU8::new(IDLE))
     }
 
     /// Says that there is something to do. `true`: nobody is at it, the caller
     /// must start a walker.
-    pub fn raise(&self) -> bool {
+    pub(crate) fn raise(&self) -> bool {
         self.0.swap(DIRTY, Ordering::AcqRel) == IDLE
     }
 
     /// The walker is about to look at the log.
-    pub fn begin(&self) {
+    pub(crate) fn begin(&self) {
         self.0.swap(RUNNING, Ordering::AcqRel);
     }
 
     /// The walker has done all it saw. `true`: nothing came meanwhile, it must stop.
-    pub fn end(&self) -> bool {
+    pub(crate) fn end(&self) -> bool {
         self.0
             .compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire)
             .is_ok()

@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 
 use crate::connection::Connection;
-use crate::hub::Hub;
 use crate::frame::DIALECTS;
+use crate::hub::Hub;
 use crate::ring::Cursor;
 use crate::room::{Pass, Room};
 use crate::tally::Tally;
@@ -59,7 +59,9 @@ async fn walk_once(hub: &Arc<Hub>, room: &Arc<Room>) {
     let others: Vec<_> = (1..walkers)
         .map(|_| {
             let (hub, pass) = (Arc::clone(hub), Arc::clone(&pass));
-            hub.tasks.clone().spawn(async move { pass.walk(&hub).await })
+            hub.tasks
+                .clone()
+                .spawn(async move { pass.walk(&hub).await })
         })
         .collect();
     pass.walk(hub).await;

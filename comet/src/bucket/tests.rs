@@ -126,7 +126,7 @@ proptest! {
                 }
                 Step::Remove(_) => {}
             }
-            prop_assert_eq!(buckets.len(), model.len());
+            prop_assert_eq!(buckets.connections(), model.len());
             for (key, id) in &model {
                 prop_assert_eq!(buckets.get(key).map(|connection| connection.id()), Some(*id));
             }

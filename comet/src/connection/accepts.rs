@@ -1,6 +1,10 @@
 //! The operations that a connection takes pushes of.
 
 /// A small sorted set; empty, it holds no memory.
+///
+/// Boxed although a vector owns its memory already: most connections have few
+/// operations or none, and one word is all that each then pays.
+#[allow(clippy::box_collection)]
 #[derive(Clone, Debug, Default)]
 pub struct Accepts(Option<Box<Vec<i32>>>);
 

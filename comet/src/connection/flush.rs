@@ -6,8 +6,8 @@ use bytes::{Buf, Bytes};
 use halley_wire::CloseReason;
 use smallvec::SmallVec;
 
-use super::outgoing::{Outgoing, Tail};
 use super::SlowConsumer;
+use super::outgoing::{Outgoing, Tail};
 use crate::ring::{Chunk, Read};
 use crate::tally::{DropReason, Tally};
 
@@ -41,7 +41,11 @@ pub enum Flushed {
 enum Piece {
     Tail(Bytes),
     Outbox(Bytes),
-    Room { membership: usize, chunk: Chunk, bytes: Bytes },
+    Room {
+        membership: usize,
+        chunk: Chunk,
+        bytes: Bytes,
+    },
 }
 
 impl Piece {
@@ -90,7 +94,11 @@ impl Outgoing {
         Ok(Flushed::More)
     }
 
-    fn pieces(&mut self, slow_consumer: SlowConsumer, tally: &mut Tally) -> Result<Pieces, CloseReason> {
+    fn pieces(
+        &mut self,
+        slow_consumer: SlowConsumer,
+        tally: &mut Tally,
+    ) -> Result<Pieces, CloseReason> {
         let mut pieces = Pieces::new();
         if let Some(tail) = &self.tail {
             pieces.push(Piece::Tail(tail.bytes.clone()));
@@ -107,11 +115,13 @@ impl Outgoing {
                 continue;
             }
             match room.read(dialect, membership.cursor, left) {
-                Read::Chunks(chunks) => pieces.extend(chunks.into_iter().map(|chunk| Piece::Room {
-                    membership: index,
-                    bytes: chunk.bytes().slice_ref(chunk.from(membership.cursor)),
-                    chunk,
-                })),
+                Read::Chunks(chunks) => {
+                    pieces.extend(chunks.into_iter().map(|chunk| Piece::Room {
+                        membership: index,
+                        bytes: chunk.bytes().slice_ref(chunk.from(membership.cursor)),
+                        chunk,
+                    }));
+                }
                 Read::Evicted => match slow_consumer {
                     SlowConsumer::Skip => {
                         let head = room.head(dialect);
@@ -137,7 +147,9 @@ impl Outgoing {
             match piece {
                 Piece::Tail(_) => self.advance_tail(taken, whole, tally),
                 Piece::Outbox(_) => self.advance_outbox(taken, whole, tally),
-                Piece::Room { membership, chunk, .. } => {
+                Piece::Room {
+                    membership, chunk, ..
+                } => {
                     self.tail = self.memberships[*membership].split(chunk, taken, tally);
                 }
             }

@@ -60,7 +60,10 @@ impl Outbox {
     }
 
     pub(super) fn messages(&self) -> u64 {
-        self.frames.iter().map(|frame| u64::from(frame.messages)).sum()
+        self.frames
+            .iter()
+            .map(|frame| u64::from(frame.messages))
+            .sum()
     }
 }
 

@@ -16,7 +16,7 @@ use crate::tally::{DropReason, Tally};
 
 /// A room that the connection is in, and how far it has read it.
 #[derive(Debug)]
-pub struct Membership {
+pub(super) struct Membership {
     pub(super) room: Arc<Room>,
     pub(super) slot: u32,
     pub(super) cursor: Cursor,
@@ -24,7 +24,7 @@ pub struct Membership {
 
 impl Membership {
     /// The room.
-    pub fn room(&self) -> &Arc<Room> {
+    fn room(&self) -> &Arc<Room> {
         &self.room
     }
 }
@@ -145,7 +145,7 @@ impl Outgoing {
     }
 
     /// Queues a reply.
-    pub(super) fn queue_reply(&mut self, bytes: Bytes) {
+    pub(crate) fn queue_reply(&mut self, bytes: Bytes) {
         self.outbox
             .get_or_insert_default()
             .push(Waiting { bytes, messages: 0 });
@@ -259,7 +259,12 @@ impl Membership {
     /// Moves the cursor to the next frame boundary after a partial write.
     ///
     /// The torn frame's rest is copied, so that a slow reader holds no chunk.
-    pub(super) fn split(&mut self, chunk: &Chunk, written: usize, tally: &mut Tally) -> Option<Box<Tail>> {
+    pub(super) fn split(
+        &mut self,
+        chunk: &Chunk,
+        written: usize,
+        tally: &mut Tally,
+    ) -> Option<Box<Tail>> {
         let split = chunk.split(self.cursor, written);
         tally.delivered += split.cursor.since(self.cursor) - u64::from(split.tail_messages);
         self.cursor = split.cursor;

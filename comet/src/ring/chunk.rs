@@ -111,6 +111,7 @@ impl Chunk {
             next > 0 && u64::from(self.ends[next - 1].messages) == messages,
             "a cursor inside a frame"
         );
-        next.checked_sub(1).map_or(0, |before| self.ends[before].offset)
+        next.checked_sub(1)
+            .map_or(0, |before| self.ends[before].offset)
     }
 }

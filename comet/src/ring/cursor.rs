@@ -15,6 +15,7 @@ impl Cursor {
     }
 
     /// The position `messages` further on.
+    #[must_use]
     pub fn advanced(self, messages: u64) -> Self {
         Self(self.0.wrapping_add(messages))
     }

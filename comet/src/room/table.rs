@@ -23,7 +23,7 @@ impl Rooms {
     /// An empty table of `shards` shards.
     pub fn new(shards: usize) -> Self {
         let hasher = RandomState::default();
-        let shard = |_| RwLock::new(HashMap::with_hasher(hasher));
+        let shard = |_| RwLock::new(HashMap::with_hasher(hasher.clone()));
         Self {
             shards: (0..shards.max(1)).map(shard).collect(),
             hasher,
@@ -73,11 +73,6 @@ impl Rooms {
             let rooms: Vec<_> = shard.read().values().cloned().collect();
             rooms
         })
-    }
-
-    /// Number of rooms.
-    pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.read().len()).sum()
     }
 
     fn get_or_create(&self, name: &str, elsewhere: &impl Fn() -> usize) -> Arc<Room> {

@@ -33,10 +33,12 @@ impl Grant {
     /// Whether the client may join `room`.
     pub fn allows_room(&self, room: &str) -> bool {
         self.rooms.as_ref().is_none_or(|patterns| {
-            patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
-                Some(prefix) => room.starts_with(prefix),
-                None => room == pattern,
-            })
+            patterns
+                .iter()
+                .any(|pattern| match pattern.strip_suffix('*') {
+                    Some(prefix) => room.starts_with(prefix),
+                    None => room == pattern,
+                })
         })
     }
 

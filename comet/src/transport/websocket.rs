@@ -21,7 +21,8 @@ impl Framing for WebSocket {
     ) -> Result<Option<(usize, Incoming<'a>)>, CloseReason> {
         let ws_limits = ws::Limits {
             // goim lets a message be longer than the packet inside.
-            message_bytes_max: 2 * (limits.body_bytes_max.max(BODY_BYTES_MAX_DEFAULT) + HEADER_BYTES),
+            message_bytes_max: 2
+                * (limits.body_bytes_max.max(BODY_BYTES_MAX_DEFAULT) + HEADER_BYTES),
             fragments_max: limits.fragments_max,
             // Text frames carry binary packets.
             utf8: false,
@@ -58,12 +59,11 @@ impl Framing for WebSocket {
     }
 
     fn encode_goodbye(out: &mut Vec<u8>, goodbye: &Goodbye) {
-        match goodbye.reason {
-            CloseReason::PeerClosed => match goodbye.answer {
-                Some(code) => ws::encode_close(out, code, ""),
-                None => ws::encode_header(out, ws::Opcode::Close, 0),
-            },
-            reason => ws::encode_close(out, reason.websocket_code(), reason.text()),
+        let reason = goodbye.reason;
+        match (reason == CloseReason::PeerClosed, goodbye.answer) {
+            (false, _) => ws::encode_close(out, reason.websocket_code(), reason.text()),
+            (true, Some(code)) => ws::encode_close(out, code, ""),
+            (true, None) => ws::encode_header(out, ws::Opcode::Close, 0),
         }
     }
 }

@@ -98,7 +98,8 @@ pub(crate) fn parse(input: &[u8], rules: Rules<'_>) -> Result<Option<Upgrade>, R
     if request.method != Some("GET") {
         return Err(METHOD);
     }
-    let is = |name, value: &str| tokens(&request, name).any(|token| token.eq_ignore_ascii_case(value));
+    let is =
+        |name, value: &str| tokens(&request, name).any(|token| token.eq_ignore_ascii_case(value));
     if !is("upgrade", "websocket") || !is("connection", "upgrade") {
         return Err(NO_UPGRADE);
     }
@@ -106,7 +107,12 @@ pub(crate) fn parse(input: &[u8], rules: Rules<'_>) -> Result<Option<Upgrade>, R
         return Err(VERSION);
     }
     let origin = field(&request, "origin");
-    let is_allowed = |origin| rules.allowed_origins.iter().any(|allowed| allowed == origin);
+    let is_allowed = |origin| {
+        rules
+            .allowed_origins
+            .iter()
+            .any(|allowed| allowed == origin)
+    };
     if !rules.allowed_origins.is_empty() && !origin.is_some_and(is_allowed) {
         return Err(FORBIDDEN);
     }
@@ -193,11 +199,17 @@ mod tests {
             (GOOD.replace(": 13", ": 8"), "426 "),
             (GOOD.replace("dGhlIHNhbXBsZSBub25jZQ==", ""), "400 "),
             ("\u{1}\r\n\r\n".to_owned(), "400 "),
-            (format!("GET /sub HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(65)), "431 "),
+            (
+                format!("GET /sub HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(65)),
+                "431 ",
+            ),
         ];
         for (request, status) in cases {
             let response = rejected(&request);
-            assert!(response.starts_with(&format!("HTTP/1.1 {status}")), "{response}");
+            assert!(
+                response.starts_with(&format!("HTTP/1.1 {status}")),
+                "{response}"
+            );
         }
     }
 
@@ -211,7 +223,10 @@ mod tests {
         let with = |origin: &str| GOOD.replace("Cookie", &format!("Origin: {origin}\r\nCookie"));
 
         assert!(parse(with("https://a.example").as_bytes(), rules).is_ok());
-        assert_eq!(parse(with("https://b.example").as_bytes(), rules), Err(FORBIDDEN));
+        assert_eq!(
+            parse(with("https://b.example").as_bytes(), rules),
+            Err(FORBIDDEN)
+        );
         assert_eq!(parse(GOOD.as_bytes(), rules), Err(FORBIDDEN));
     }
 }
