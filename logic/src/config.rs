@@ -51,6 +51,9 @@ pub struct HttpConfig {
     /// Time in which a request must be read and answered.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
+    /// Time in which a peer must take some of an answer.
+    #[serde(with = "humantime_serde")]
+    pub write_timeout: Duration,
     /// Bytes of a request's body, which is the message of a push.
     pub body_bytes_max: usize,
     /// Keys, one of which a push must carry as `Authorization: Bearer`. None
@@ -73,6 +76,7 @@ impl Default for HttpConfig {
             head_timeout: Duration::from_secs(10),
             head_bytes_max: 128 * 1024,
             request_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(10),
             body_bytes_max: 1024 * 1024,
             keys: Secrets::default(),
             keys_file: None,
@@ -97,6 +101,9 @@ pub struct RpcConfig {
     /// Time in which a call must be answered, unless its caller gave it less.
     #[serde(with = "humantime_serde")]
     pub request_timeout: Duration,
+    /// Time in which a peer must take some of an answer.
+    #[serde(with = "humantime_serde")]
+    pub write_timeout: Duration,
     /// Silence after which a connection is asked whether it still lives.
     #[serde(with = "humantime_serde")]
     pub keepalive_interval: Duration,
@@ -113,7 +120,8 @@ impl Default for RpcConfig {
             streams_max: 10_000,
             message_bytes_max: 16 * 1024 * 1024,
             request_timeout: Duration::from_secs(10),
-            keepalive_interval: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(10),
+            keepalive_interval: Duration::from_mins(1),
             keepalive_timeout: Duration::from_secs(20),
         }
     }
@@ -191,6 +199,7 @@ impl HttpConfig {
         positive("http.body_bytes_max", self.body_bytes_max)?;
         lasting("http.head_timeout", self.head_timeout)?;
         lasting("http.request_timeout", self.request_timeout)?;
+        lasting("http.write_timeout", self.write_timeout)?;
         // hyper panics below its own minimum.
         if self.head_bytes_max < 8192 {
             return Err(ConfigError::Invalid {
@@ -208,6 +217,7 @@ impl RpcConfig {
         positive("rpc.message_bytes_max", self.message_bytes_max)?;
         positive("rpc.streams_max", self.streams_max as usize)?;
         lasting("rpc.request_timeout", self.request_timeout)?;
+        lasting("rpc.write_timeout", self.write_timeout)?;
         lasting("rpc.keepalive_interval", self.keepalive_interval)?;
         lasting("rpc.keepalive_timeout", self.keepalive_timeout)
     }

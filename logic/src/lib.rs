@@ -15,6 +15,7 @@ mod http;
 mod metrics;
 mod nodes;
 mod online;
+mod outbound;
 mod push;
 mod rpc;
 mod secret;
@@ -22,5 +23,7 @@ mod serve;
 mod sink;
 
 pub use self::config::Config;
+#[doc(hidden)]
+pub use self::http::HttpForTests;
 pub use self::nodes::{Network, NetworkError};
 pub use self::serve::{Addresses, Deps, Logic, Stages};

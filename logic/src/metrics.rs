@@ -29,6 +29,7 @@ pub(crate) struct Metrics {
     receives: Family<ReceiveLabels, Counter>,
     sink_messages: Family<SinkLabels, Counter>,
     webhook_attempts: Family<AttemptLabels, Counter>,
+    accept_errors: Family<ListenerLabel, Counter>,
 }
 
 /// Closed sets of label values.
@@ -130,6 +131,11 @@ labels! {
         /// The process ended first.
         Shutdown = "dropped_shutdown",
     }
+    /// A listening socket.
+    Listener {
+        Http = "http",
+        Grpc = "grpc",
+    }
     /// How a request to the authentication service ended.
     AttemptOutcome {
         Accepted = "accepted",
@@ -192,6 +198,11 @@ struct AttemptLabels {
     outcome: AttemptOutcome,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ListenerLabel {
+    listener: Listener,
+}
+
 impl Metrics {
     /// Creates the handles and registers them.
     pub(crate) fn register(registry: &mut Registry) -> Self {
@@ -205,6 +216,7 @@ impl Metrics {
             receives: Family::default(),
             sink_messages: Family::default(),
             webhook_attempts: Family::default(),
+            accept_errors: Family::default(),
         };
         let registry = registry.sub_registry_with_prefix(PREFIX);
         registry.register(
@@ -251,6 +263,11 @@ impl Metrics {
             "auth_webhook_attempts",
             "Requests to the authentication service by how they ended",
             metrics.webhook_attempts.clone(),
+        );
+        registry.register(
+            "accept_errors",
+            "Connections that could not be accepted",
+            metrics.accept_errors.clone(),
         );
         metrics
     }
@@ -307,6 +324,13 @@ impl Metrics {
     pub(crate) fn webhook_attempt(&self, outcome: AttemptOutcome) {
         self.webhook_attempts
             .get_or_create(&AttemptLabels { outcome })
+            .inc();
+    }
+
+    /// Counts a connection that could not be accepted.
+    pub(crate) fn accept_error(&self, listener: Listener) {
+        self.accept_errors
+            .get_or_create(&ListenerLabel { listener })
             .inc();
     }
 }

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use halley_backend::backoff::Backoff;
 use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, lasting, positive, require};
@@ -48,7 +49,7 @@ pub struct JwtConfig {
     /// stands. Either this or `jwks_file`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_file: Option<PathBuf>,
-    /// File with a JSON Web Key Set; read again when it changes.
+    /// File with a JSON Web Key Set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwks_file: Option<PathBuf>,
     /// Algorithms taken; each only with a key of its own type. Empty takes
@@ -58,10 +59,14 @@ pub struct JwtConfig {
     pub issuer: String,
     /// The `aud` that tokens must have; empty takes only tokens without one.
     pub audience: String,
-    /// How far clocks may be apart.
+    /// Refuses tokens that never expire.
+    pub require_expiry: bool,
+    /// How far clocks may be apart: a token is taken, and a connection kept,
+    /// that long after the token's expiry.
     #[serde(with = "humantime_serde")]
     pub leeway: Duration,
-    /// How often the file is looked at for a change.
+    /// How often the file is looked at for a change. A changed one is read
+    /// again; the keys of before stay while it cannot be used.
     #[serde(with = "humantime_serde")]
     pub reload_interval: Duration,
 }
@@ -91,7 +96,8 @@ impl Default for JwtConfig {
             algorithms: Vec::new(),
             issuer: String::new(),
             audience: String::new(),
-            leeway: Duration::from_secs(30),
+            require_expiry: true,
+            leeway: Duration::from_secs(5),
             reload_interval: Duration::from_secs(5),
         }
     }
@@ -108,9 +114,8 @@ pub struct WebhookConfig {
     pub timeout: Duration,
     /// Further attempts when the service cannot be reached or fails.
     pub retries_max: u32,
-    /// Pause before the first further attempt; doubles, with jitter.
-    #[serde(with = "humantime_serde")]
-    pub retry_base: Duration,
+    /// Pauses before further attempts.
+    pub backoff: Backoff,
     /// Requests at a time; further logins are refused.
     pub concurrent_max: usize,
     /// Bytes of an answer.
@@ -138,7 +143,10 @@ impl Default for WebhookConfig {
             url: String::new(),
             timeout: Duration::from_secs(1),
             retries_max: 1,
-            retry_base: Duration::from_millis(50),
+            backoff: Backoff {
+                min: Duration::from_millis(50),
+                max: Duration::from_millis(500),
+            },
             concurrent_max: 1024,
             answer_bytes_max: 64 * 1024,
             cache_ttl: Duration::from_secs(10),

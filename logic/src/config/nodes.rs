@@ -46,7 +46,7 @@ impl Default for NodesConfig {
             tcp_port: 3101,
             ws_port: 3102,
             wss_port: 3103,
-            heartbeat: Duration::from_secs(4 * 60),
+            heartbeat: Duration::from_mins(4),
             heartbeat_max: 2,
             region_weight: 1.6,
             expiry: Duration::from_secs(90),
@@ -76,7 +76,7 @@ pub struct BackoffConfig {
 impl Default for BackoffConfig {
     fn default() -> Self {
         Self {
-            max_delay: Duration::from_secs(300),
+            max_delay: Duration::from_mins(5),
             base_delay: Duration::from_secs(3),
             factor: 1.8,
             jitter: 0.3,

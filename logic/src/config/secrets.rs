@@ -42,7 +42,9 @@ impl<'a> IntoIterator for &'a Secrets {
 
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|_| HIDDEN)).finish()
+        f.debug_list()
+            .entries(self.0.iter().map(|_| HIDDEN))
+            .finish()
     }
 }
 

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use halley_backend::backoff::Backoff;
 use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, lasting, positive, require};
@@ -48,12 +49,8 @@ pub struct SinkWebhookConfig {
     pub timeout: Duration,
     /// Further attempts for a batch that failed; then it is dropped.
     pub retries_max: u32,
-    /// Pause before the first further attempt; doubles, with jitter.
-    #[serde(with = "humantime_serde")]
-    pub retry_base: Duration,
-    /// Longest such pause.
-    #[serde(with = "humantime_serde")]
-    pub retry_max: Duration,
+    /// Pauses before further attempts.
+    pub backoff: Backoff,
     /// Messages that wait, beyond those being sent; further ones are dropped.
     pub queue_messages_max: usize,
     /// Bytes of the message bodies that wait.
@@ -65,13 +62,15 @@ impl Default for SinkWebhookConfig {
         Self {
             url: String::new(),
             secret_file: None,
-            batch_messages_max: 100,
+            batch_messages_max: 500,
             batch_bytes_max: 256 * 1024,
             linger: Duration::from_millis(20),
             timeout: Duration::from_secs(5),
             retries_max: 5,
-            retry_base: Duration::from_millis(200),
-            retry_max: Duration::from_secs(5),
+            backoff: Backoff {
+                min: Duration::from_millis(200),
+                max: Duration::from_secs(5),
+            },
             queue_messages_max: 100_000,
             queue_bytes_max: 64 * 1024 * 1024,
         }
@@ -87,9 +86,15 @@ impl SinkConfig {
         require(!webhook.url.is_empty(), "sink.webhook.url", "is missing")?;
         let is_signed = webhook.secret_file.is_some();
         require(is_signed, "sink.webhook.secret_file", "is missing")?;
-        positive("sink.webhook.batch_messages_max", webhook.batch_messages_max)?;
+        positive(
+            "sink.webhook.batch_messages_max",
+            webhook.batch_messages_max,
+        )?;
         positive("sink.webhook.batch_bytes_max", webhook.batch_bytes_max)?;
-        positive("sink.webhook.queue_messages_max", webhook.queue_messages_max)?;
+        positive(
+            "sink.webhook.queue_messages_max",
+            webhook.queue_messages_max,
+        )?;
         positive("sink.webhook.queue_bytes_max", webhook.queue_bytes_max)?;
         lasting("sink.webhook.timeout", webhook.timeout)
     }

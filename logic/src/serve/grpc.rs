@@ -1,0 +1,82 @@
+//! Serves the gRPC services.
+
+use std::io;
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use futures_util::stream;
+use halley_backend::push_log::PushLogService;
+use halley_node::DrainOutcome;
+use halley_proto::goim::logic::logic_server::LogicServer;
+use halley_proto::halley::push_log::push_log_server::PushLogServer;
+use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding;
+use tonic::transport::Server;
+
+use super::accept::Accept;
+use super::socket::Socket;
+use crate::config::RpcConfig;
+use crate::rpc::Rpc;
+
+/// goim's clients open their windows as far; small ones would make them wait.
+const WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+/// Of one call's metadata.
+const METADATA_BYTES_MAX: u32 = 64 * 1024;
+
+/// Serves until `drain` is cancelled, then finishes the calls under way, until
+/// `now` is.
+pub(super) async fn serve(
+    accept: Accept,
+    rpc: Rpc,
+    push_log: Option<PushLogServer<PushLogService>>,
+    config: &RpcConfig,
+    drain: &CancellationToken,
+    now: &CancellationToken,
+) -> anyhow::Result<DrainOutcome> {
+    // A goim comet sends some calls with gzip and takes answers so.
+    let logic = LogicServer::new(rpc)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .send_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(config.message_bytes_max)
+        .max_encoding_message_size(config.message_bytes_max);
+    let open = accept.open();
+    let incoming = stream::unfold(accept, |accept| async {
+        let (socket, _): (Socket, SocketAddr) = accept.next().await;
+        Some((Ok::<_, io::Error>(socket), accept))
+    });
+    let serving = Server::builder()
+        .timeout(config.request_timeout)
+        .max_concurrent_streams(config.streams_max)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .http2_max_header_list_size(METADATA_BYTES_MAX)
+        .http2_keepalive_interval(Some(config.keepalive_interval))
+        .http2_keepalive_timeout(Some(config.keepalive_timeout))
+        .add_service(logic)
+        .add_optional_service(push_log)
+        .serve_with_incoming_shutdown(incoming, drain.clone().cancelled_owned());
+    let mut under_way = 0;
+    let mut serving = std::pin::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => Some(ended),
+        () = drain.cancelled() => {
+            under_way = open.count();
+            tokio::select! {
+                ended = serving => Some(ended),
+                () = now.cancelled() => None,
+            }
+        }
+    };
+    if let Some(ended) = ended {
+        ended.context("serve grpc")?;
+        return Ok(DrainOutcome {
+            clean: under_way,
+            forced: 0,
+        });
+    }
+    let forced = open.count();
+    Ok(DrainOutcome {
+        clean: under_way.saturating_sub(forced),
+        forced,
+    })
+}
