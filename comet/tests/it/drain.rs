@@ -1,1 +1,67 @@
-//! x
+//! Draining: clients are told, bindings end, and the count is right.
+
+use halley_wire::Op;
+use tokio::net::TcpStream;
+
+use crate::support::{Closed, Node, soon};
+
+#[tokio::test]
+async fn r24_clients_are_told_and_their_routes_end() {
+    let node = Node::start().await;
+    let mut tcp = node.log_in("tcp", "live://1").await;
+    let mut websocket = node.websocket().await;
+    websocket.log_in("websocket", "live://1").await;
+    let mut handshaking = node.tcp().await;
+    node.push_room("live://1", &[(1000, b"before")]).await;
+
+    node.drain.cancel();
+
+    assert_eq!(tcp.next().await.body, "before");
+    let goodbye = tcp.next().await;
+    assert_eq!(goodbye.header.op, Op::DISCONNECT_REPLY);
+    let text = std::str::from_utf8(&goodbye.body).expect("text");
+    assert_eq!(text, r#"{"reason":"draining","reconnect_ms":[1000,10000]}"#);
+    assert_eq!(tcp.closed().await, Closed(None));
+    assert_eq!(websocket.closed().await, Closed(Some(1012)));
+    handshaking.closed().await;
+    let outcome = soon("the node ends", node.done)
+        .await
+        .expect("no panic")
+        .expect("no error");
+    assert_eq!((outcome.clean, outcome.forced), (2, 0));
+    assert!(node.logic.state.lock().bound.is_empty());
+    let status = node.logic.state.lock().status.clone().expect("a status");
+    assert!(status.draining && status.conn_count == 0);
+    assert!(TcpStream::connect(node.addresses.tcp[0]).await.is_err());
+}
+
+#[tokio::test]
+async fn a_hung_logic_does_not_hold_up_a_second_signal() {
+    let node = Node::start().await;
+    let _client = node.log_in("a", "").await;
+    node.now.cancel();
+
+    soon("the node ends", node.done)
+        .await
+        .expect("no panic")
+        .expect("no error");
+}
+
+#[tokio::test]
+async fn many_clients_are_sent_away_in_batches() {
+    let node = Node::start_with(|config| config.drain.connections_per_second = 200).await;
+    let mut clients = Vec::new();
+    for number in 0..60 {
+        clients.push(node.log_in(&format!("key-{number}"), "").await);
+    }
+    let started = tokio::time::Instant::now();
+
+    node.drain.cancel();
+
+    let outcome = soon("the node ends", node.done)
+        .await
+        .expect("no panic")
+        .expect("no error");
+    assert_eq!((outcome.clean, outcome.forced), (60, 0));
+    assert!(started.elapsed().as_millis() >= 200, "all at once");
+}

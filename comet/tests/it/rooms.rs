@@ -1,1 +1,176 @@
-//! x
+//! Rooms: joining, changing, counting.
+
+use halley_proto::halley::node::Grant;
+use halley_wire::Op;
+
+use crate::support::{Node, eventually};
+
+#[tokio::test]
+async fn r3_changing_to_the_same_room_changes_nothing() {
+    let node = Node::start().await;
+    let mut client = node.log_in("a", "live://1").await;
+
+    let reply = client.call(Op::CHANGE_ROOM, b"live://1").await;
+
+    assert_eq!(
+        (reply.header.op, &reply.body[..]),
+        (Op::CHANGE_ROOM_REPLY, &b"live://1"[..])
+    );
+    assert_eq!(client.online().await, 1);
+    node.push_room("live://1", &[(1000, b"still in")]).await;
+    assert_eq!(client.next().await.body, "still in");
+}
+
+#[tokio::test]
+async fn r23_the_count_is_that_of_the_current_room() {
+    let node = Node::start().await;
+    let mut mover = node.log_in("a", "live://1").await;
+    let mut others = Vec::new();
+    for number in 0..40 {
+        others.push(node.log_in(&format!("other-{number}"), "live://1").await);
+    }
+
+    assert_eq!(mover.online().await, 41);
+    mover.call(Op::CHANGE_ROOM, b"live://2").await;
+    assert_eq!(mover.online().await, 1);
+    assert_eq!(others[0].online().await, 40);
+    mover.call(Op::CHANGE_ROOM, b"").await;
+    assert_eq!(mover.online().await, 0);
+}
+
+#[tokio::test]
+async fn members_on_other_nodes_are_counted() {
+    let node = Node::start().await;
+    let mut client = node.log_in("a", "live://1").await;
+    node.logic
+        .state
+        .lock()
+        .elsewhere
+        .insert("live://1".to_owned(), 5);
+
+    let mut online = 0;
+    while online != 6 {
+        online = client.online().await;
+    }
+    let mut late = node.log_in("b", "live://1").await;
+    assert_eq!(late.online().await, 7);
+}
+
+#[tokio::test]
+async fn r7_a_room_name_that_is_not_text_stops_nothing() {
+    let node = Node::start().await;
+    let mut client = node.log_in("a", "live://1").await;
+
+    let reply = client.call(Op::CHANGE_ROOM, b"\xff\xfe").await;
+
+    assert_eq!(&reply.body[..], b"\xff\xfe");
+    assert_eq!(client.online().await, 1);
+    let renewals = || node.metric("logic_calls_total", &["ok", "renew_online"]);
+    let before = renewals();
+    eventually("counts go on", || renewals() > before + 1).await;
+    assert_eq!(node.metric("rooms_refused_total", &[]), 1);
+}
+
+#[tokio::test]
+async fn r4_rooms_end_and_begin_under_their_members_feet() {
+    let node = Node::start().await;
+    let movers = (0..8).map(|number| {
+        let node = &node;
+        async move {
+            let mut client = node.log_in(&format!("key-{number}"), "live://1").await;
+            for _ in 0..200 {
+                client.call(Op::CHANGE_ROOM, b"live://2").await;
+                client.call(Op::CHANGE_ROOM, b"live://1").await;
+            }
+            client
+        }
+    });
+    let mut clients = futures_util::future::join_all(movers).await;
+
+    assert_eq!(clients[0].online().await, 8);
+    node.push_room("live://1", &[(1000, b"all here")]).await;
+    for client in &mut clients {
+        assert_eq!(client.next().await.body, "all here");
+    }
+    drop(clients);
+    node.connections(0).await;
+    let rooms = node
+        .service
+        .rooms(tonic::Request::new(halley_proto::goim::comet::RoomsReq {}))
+        .await;
+    assert!(rooms.expect("rooms").into_inner().rooms.is_empty());
+}
+
+#[tokio::test]
+async fn s5_rooms_beyond_the_grant_are_not_joined() {
+    let node = Node::start().await;
+    node.logic.state.lock().grant = Some(Grant {
+        restrict_rooms: true,
+        rooms: vec!["live://1".to_owned()],
+        restrict_ops: true,
+        ops: vec![1000],
+        ..Grant::default()
+    });
+    let mut client = node.log_in("a", "live://1").await;
+
+    client.call(Op::CHANGE_ROOM, b"live://2").await;
+    client.call(Op::SUB, b"2000").await;
+
+    node.push_room("live://2", &[(1000, b"not for it")]).await;
+    node.push(&["a"], 2000, b"not for it").await;
+    node.push_room("live://1", &[(1000, b"for it")]).await;
+    assert_eq!(client.next().await.body, "for it");
+    assert_eq!(node.settled().await, (3, 1, 1, 1));
+}
+
+#[tokio::test]
+async fn sub_and_unsub_change_what_is_accepted() {
+    let node = Node::start().await;
+    let mut client = node.log_in("a", "").await;
+
+    assert_eq!(
+        client.call(Op::SUB, b"2000,x").await.header.op,
+        Op::SUB_REPLY
+    );
+    node.push(&["a"], 2000, b"a bad list is ignored").await;
+    client.call(Op::SUB, b"2000,-5").await;
+    node.push(&["a"], 2000, b"two thousand").await;
+    node.push(&["a"], -5, b"minus five").await;
+    assert_eq!(client.next().await.body, "two thousand");
+    assert_eq!(client.next().await.body, "minus five");
+    assert_eq!(
+        client.call(Op::UNSUB, b"2000").await.header.op,
+        Op::UNSUB_REPLY
+    );
+    node.push(&["a"], 2000, b"no more").await;
+
+    assert_eq!(node.settled().await, (4, 2, 0, 2));
+}
+
+#[tokio::test]
+async fn r6_echoes_are_the_clients_own_bytes() {
+    let node = Node::start().await;
+    let mut client = node.log_in("a", "").await;
+    for number in 0..200 {
+        client
+            .send(Op::CHANGE_ROOM, format!("live://{number:0>100}").as_bytes())
+            .await;
+    }
+    for number in 0..200 {
+        let expected = format!("live://{number:0>100}");
+        assert_eq!(client.next().await.body, expected);
+    }
+}
+
+#[tokio::test]
+async fn logic_learns_what_the_node_is() {
+    let node = Node::start_with(|config| config.weight = 7).await;
+    let _client = node.log_in("a", "live://1").await;
+
+    eventually("the status says one connection", || {
+        let state = node.logic.state.lock();
+        let status = state.status.as_ref();
+        status.is_some_and(|status| status.conn_count == 1 && status.weight == 7)
+    })
+    .await;
+}

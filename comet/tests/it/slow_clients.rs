@@ -1,1 +1,143 @@
-//! x
+//! Clients that do not read: they delay nobody, and what they miss is counted.
+
+use std::time::Duration;
+
+use halley_comet::{Config, SlowConsumer};
+use halley_wire::Op;
+
+use crate::support::{Client, Node, eventually};
+
+fn tight(config: &mut Config) {
+    config.socket.send_buffer_bytes = 4096;
+    config.delivery.ring_bytes_max = 64 << 10;
+    config.delivery.outbox_bytes_max = 64 << 10;
+}
+
+async fn stuck(node: &Node, key: &str, room: &str) -> Client {
+    let mut client = Client::small(node.addresses.tcp[0]).await;
+    client.log_in(key, room).await;
+    client
+}
+
+#[tokio::test]
+async fn l6_a_room_member_that_lags_skips_and_is_counted() {
+    let node = Node::start_with(tight).await;
+    let mut slow = stuck(&node, "slow", "live://1").await;
+    let mut quick = node.log_in("quick", "live://1").await;
+    let mut message = vec![b'x'; 10_000];
+
+    for number in 0..300u32 {
+        message[..4].copy_from_slice(&number.to_be_bytes());
+        node.push_room("live://1", &[(1000, &message)]).await;
+        assert_eq!(quick.next().await.body[..4], number.to_be_bytes());
+    }
+
+    node.push(&["slow"], 1000, b"end").await;
+    let mut last = None;
+    loop {
+        let packet = slow.next().await;
+        if packet.body == "end" {
+            break;
+        }
+        let number = u32::from_be_bytes(packet.body[..4].try_into().expect("four bytes"));
+        assert!(
+            last.is_none_or(|last| number > last),
+            "{number} after {last:?}"
+        );
+        last = Some(number);
+    }
+    assert!(node.metric("push_outcomes_total", &["slow_consumer"]) > 0);
+    let (pushes, delivered, _, dropped) = node.settled().await;
+    assert_eq!(pushes, 601);
+    assert_eq!(delivered + dropped, 601);
+}
+
+#[tokio::test]
+async fn a_lagging_member_can_be_closed_instead() {
+    let node = Node::start_with(|config| {
+        tight(config);
+        config.delivery.slow_consumer = SlowConsumer::Close;
+    })
+    .await;
+    let mut slow = stuck(&node, "slow", "live://1").await;
+    let message = vec![b'x'; 10_000];
+
+    for _ in 0..300 {
+        node.push_room("live://1", &[(1000, &message)]).await;
+        tokio::task::yield_now().await;
+    }
+
+    eventually("closed", || {
+        node.metric("closes_total", &["slow_consumer"]) == 1
+    })
+    .await;
+    slow.closed().await;
+    node.settled().await;
+}
+
+#[tokio::test]
+async fn a_full_outbox_drops_for_its_own_connection_only() {
+    let node = Node::start_with(tight).await;
+    let _slow = stuck(&node, "slow", "").await;
+    let mut quick = node.log_in("quick", "").await;
+    let message = vec![b'x'; 10_000];
+
+    for _ in 0..300 {
+        node.push(&["slow", "quick"], 1000, &message).await;
+        assert_eq!(quick.next().await.body.len(), message.len());
+    }
+
+    assert!(node.metric("push_outcomes_total", &["outbox_full"]) > 0);
+    assert_eq!(
+        node.metric("push_outcomes_total", &["\"delivered\""])
+            .max(300),
+        node.metric("push_outcomes_total", &["\"delivered\""])
+    );
+}
+
+#[tokio::test]
+async fn r21_a_client_that_stops_reading_is_closed_at_the_write_deadline() {
+    let node = Node::start_with(|config| {
+        tight(config);
+        config.delivery.write_deadline = Duration::from_millis(500);
+    })
+    .await;
+    let _slow = stuck(&node, "slow", "live://1").await;
+    let message = vec![b'x'; 10_000];
+
+    for _ in 0..200 {
+        node.push_room("live://1", &[(1000, &message)]).await;
+    }
+
+    eventually("closed", || {
+        node.metric("closes_total", &["write_timeout"]) == 1
+    })
+    .await;
+    let (pushes, delivered, offline, dropped) = node.settled().await;
+    assert_eq!(pushes, delivered + offline + dropped);
+}
+
+#[tokio::test]
+async fn a_client_whose_replies_wait_is_not_read_from() {
+    let node = Node::start_with(tight).await;
+    let mut slow = stuck(&node, "slow", "").await;
+    let room = vec![b'r'; 500];
+
+    // Far more requests than both kernels' buffers hold replies for.
+    let mut sent = 0;
+    loop {
+        let send = slow.send(Op::SUB, &room);
+        if tokio::time::timeout(Duration::from_millis(500), send)
+            .await
+            .is_err()
+        {
+            break;
+        }
+        sent += 1;
+        assert!(sent < 200_000, "the server reads on and on");
+    }
+
+    assert_eq!(node.metric("connections", &[]), 1);
+    let mut quick = node.log_in("quick", "live://1").await;
+    assert_eq!(quick.online().await, 1);
+}
