@@ -208,9 +208,14 @@ impl Connection {
         if !cursor.is_before(pass.head(self.dialect)) {
             return Some(cursor);
         }
-        if cursor.is_before(pass.oldest(self.dialect)) {
-            self.fell_out(&mut outgoing, room, rules, tally);
-            return outgoing.cursor(room);
+        let oldest = pass.oldest(self.dialect);
+        if cursor.is_before(oldest) {
+            if outgoing.is_blocked() {
+                self.fell_out(&mut outgoing, room, rules, tally);
+                return outgoing.cursor(room);
+            }
+            // The pass came too late for it, not the other way round.
+            outgoing.skip_to(room, oldest, tally);
         }
         match self.socket.as_ref() {
             Some(socket) if !outgoing.is_blocked() => {
@@ -254,7 +259,7 @@ impl Connection {
 
     fn fell_out(&self, outgoing: &mut Outgoing, room: &Room, rules: &Rules, tally: &mut Tally) {
         match rules.slow_consumer {
-            SlowConsumer::Skip => outgoing.skip_to_head(room, tally),
+            SlowConsumer::Skip => outgoing.skip_to(room, room.head(self.dialect), tally),
             SlowConsumer::Close => self.close(CloseReason::SlowConsumer),
         }
     }

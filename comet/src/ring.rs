@@ -38,8 +38,8 @@ pub struct Limits {
 pub enum Read {
     /// The chunks from the cursor on, oldest first; the first may start before it.
     Chunks(Vec<Chunk>),
-    /// The cursor fell out of the ring.
-    Evicted,
+    /// The cursor fell out of the ring; this is what can still be read.
+    Evicted(Cursor),
 }
 
 /// See the [module](self).
@@ -121,7 +121,7 @@ impl Ring {
     /// What follows `cursor`, sealed, in at most `chunks_max` chunks.
     pub fn read(&mut self, cursor: Cursor, chunks_max: usize) -> Read {
         if cursor.is_before(self.oldest()) {
-            return Read::Evicted;
+            return Read::Evicted(self.oldest());
         }
         self.seal();
         let first = self

@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 
 use super::SlowConsumer;
 use super::outgoing::{Outgoing, Tail};
-use crate::ring::{Chunk, Read};
-use crate::tally::{DropReason, Tally};
+use crate::ring::Chunk;
+use crate::tally::Tally;
 
 /// Pieces handed to one system call.
 const PIECES_MAX: usize = 64;
@@ -107,30 +107,18 @@ impl Outgoing {
             let frames = outbox.iter().take(PIECES_MAX - pieces.len());
             pieces.extend(frames.map(|frame| Piece::Outbox(frame.bytes.clone())));
         }
-        let dialect = self.dialect();
+        let state = (self.dialect(), self.is_blocked());
         for (index, membership) in self.memberships.iter_mut().enumerate() {
-            let room = &membership.room;
             let left = PIECES_MAX - pieces.len();
-            if left == 0 || !membership.cursor.is_before(room.head(dialect)) {
-                continue;
+            if left == 0 {
+                break;
             }
-            match room.read(dialect, membership.cursor, left) {
-                Read::Chunks(chunks) => {
-                    pieces.extend(chunks.into_iter().map(|chunk| Piece::Room {
-                        membership: index,
-                        bytes: chunk.bytes().slice_ref(chunk.from(membership.cursor)),
-                        chunk,
-                    }));
-                }
-                Read::Evicted => match slow_consumer {
-                    SlowConsumer::Skip => {
-                        let head = room.head(dialect);
-                        tally.drop(DropReason::SlowConsumer, head.since(membership.cursor));
-                        membership.cursor = head;
-                    }
-                    SlowConsumer::Close => return Err(CloseReason::SlowConsumer),
-                },
-            }
+            let chunks = membership.read(state, left, slow_consumer, tally)?;
+            pieces.extend(chunks.into_iter().map(|chunk| Piece::Room {
+                membership: index,
+                bytes: chunk.bytes().slice_ref(chunk.from(membership.cursor)),
+                chunk,
+            }));
         }
         Ok(pieces)
     }

@@ -8,9 +8,9 @@ use smallvec::SmallVec;
 use tokio::net::TcpStream;
 
 use super::outbox::{Outbox, Waiting};
-use super::{Accepts, Flushed, OutboxLimits};
+use super::{Accepts, Flushed, OutboxLimits, SlowConsumer};
 use crate::frame::Dialect;
-use crate::ring::{Chunk, Cursor};
+use crate::ring::{Chunk, Cursor, Read};
 use crate::room::Room;
 use crate::tally::{DropReason, Tally};
 
@@ -233,12 +233,10 @@ impl Outgoing {
         Some(result)
     }
 
-    /// Goes on with the newest message of a room that it fell out of.
-    pub(super) fn skip_to_head(&mut self, room: &Room, tally: &mut Tally) {
-        let head = room.head(self.dialect);
+    /// Goes on with message `to` of a room that it fell out of.
+    pub(super) fn skip_to(&mut self, room: &Room, to: Cursor, tally: &mut Tally) {
         if let Some(membership) = self.membership_mut(room) {
-            tally.drop(DropReason::SlowConsumer, head.since(membership.cursor));
-            membership.cursor = head;
+            membership.skip_to(to, tally);
         }
     }
 
@@ -256,6 +254,40 @@ impl Outgoing {
 }
 
 impl Membership {
+    /// Counts what lies before `to` as missed.
+    fn skip_to(&mut self, to: Cursor, tally: &mut Tally) {
+        tally.drop(DropReason::SlowConsumer, to.since(self.cursor));
+        self.cursor = to;
+    }
+
+    /// What there is to read, in at most `chunks_max` chunks.
+    ///
+    /// A member that fell out of the ring goes on where it can: if its socket
+    /// was full, as the policy says; otherwise whoever should have written came
+    /// too late, and it misses no more than what is gone.
+    pub(super) fn read(
+        &mut self,
+        (dialect, is_blocked): (Dialect, bool),
+        chunks_max: usize,
+        slow_consumer: SlowConsumer,
+        tally: &mut Tally,
+    ) -> Result<Vec<Chunk>, CloseReason> {
+        let head = self.room.head(dialect);
+        if !self.cursor.is_before(head) {
+            return Ok(Vec::new());
+        }
+        loop {
+            match self.room.read(dialect, self.cursor, chunks_max) {
+                Read::Chunks(chunks) => return Ok(chunks),
+                Read::Evicted(oldest) if !is_blocked => self.skip_to(oldest, tally),
+                Read::Evicted(_) => match slow_consumer {
+                    SlowConsumer::Skip => self.skip_to(self.room.head(dialect), tally),
+                    SlowConsumer::Close => return Err(CloseReason::SlowConsumer),
+                },
+            }
+        }
+    }
+
     /// Moves the cursor to the next frame boundary after a partial write.
     ///
     /// The torn frame's rest is copied, so that a slow reader holds no chunk.

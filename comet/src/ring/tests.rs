@@ -81,7 +81,7 @@ fn a_cursor_that_fell_out_is_told_so() {
         ring.seal();
     }
 
-    assert_eq!(ring.read(Cursor::new(0), 1), Read::Evicted);
+    assert_eq!(ring.read(Cursor::new(0), 1), Read::Evicted(Cursor::new(8)));
     assert!(ring.bytes() <= 10);
     assert_eq!(ring.head(), Cursor::new(10));
 }
@@ -140,7 +140,7 @@ proptest! {
                 }
                 2 => ring.seal(),
                 _ => match ring.read(cursor, 3) {
-                    Read::Evicted => {
+                    Read::Evicted(_) => {
                         let dropped = ring.head().since(cursor);
                         accounted += dropped;
                         cursor = ring.head();
