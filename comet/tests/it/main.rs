@@ -9,4 +9,5 @@ mod drain;
 mod login;
 mod rooms;
 mod slow_clients;
+mod tls;
 mod websocket;

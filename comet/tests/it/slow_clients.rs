@@ -123,8 +123,8 @@ async fn a_client_whose_replies_wait_is_not_read_from() {
     // Far more requests than both kernels' buffers hold replies for.
     let mut sent = 0;
     loop {
-        let send = slow.send(Op::SUB, &room);
-        if tokio::time::timeout(Duration::from_millis(500), send)
+        let request = slow.send(Op::SUB, &room);
+        if tokio::time::timeout(Duration::from_millis(500), request)
             .await
             .is_err()
         {

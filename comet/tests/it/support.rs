@@ -13,7 +13,7 @@ use halley_proto::goim::comet::comet_server::Comet as Service;
 use halley_proto::goim::comet::{BroadcastReq, BroadcastRoomReq, PushMsgReq};
 use halley_proto::goim::protocol::Proto;
 use halley_wire::{AuthBody, Header, Op, Packet, packet, raw, ws};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -45,8 +45,10 @@ impl Node {
     #[allow(clippy::unused_async)]
     pub(crate) async fn start_with(configure: impl FnOnce(&mut Config)) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut config = Config::default();
-        config.server = "comet-1".to_owned();
+        let mut config = Config {
+            server: "comet-1".to_owned(),
+            ..Config::default()
+        };
         config.tcp.bind = vec![any];
         config.websocket.bind = vec![any];
         config.tls.tcp_bind = vec![any];
@@ -165,9 +167,7 @@ pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    if tokio::time::timeout(PATIENCE, wait).await.is_err() {
-        panic!("never happened: {what}");
-    }
+    soon(what, wait).await;
 }
 
 /// Bounds anything by the patience.
@@ -192,9 +192,14 @@ pub(crate) fn raw_proto(messages: &[(i32, &[u8])]) -> Proto {
     }
 }
 
+/// TCP, with or without TLS.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
 /// A goim client, as plain as can be.
 pub(crate) struct Client {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Box<dyn Stream>,
     is_websocket: bool,
     read: Vec<u8>,
     decoder: ws::Decoder,
@@ -209,6 +214,7 @@ pub(crate) struct Closed(pub(crate) Option<u16>);
 impl Client {
     pub(crate) async fn tcp(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.expect("connected");
+        stream.set_nodelay(true).expect("no delay");
         Self::over(stream, false)
     }
 
@@ -221,6 +227,12 @@ impl Client {
 
     pub(crate) async fn websocket(address: SocketAddr, target: &str) -> Self {
         let stream = TcpStream::connect(address).await.expect("connected");
+        stream.set_nodelay(true).expect("no delay");
+        Self::upgraded(stream, target).await
+    }
+
+    /// Upgrades a stream to WebSocket.
+    pub(crate) async fn upgraded(stream: impl Stream + 'static, target: &str) -> Self {
         let mut client = Self::over(stream, true);
         let request = format!(
             "GET {target} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -239,10 +251,9 @@ impl Client {
         client
     }
 
-    fn over(stream: TcpStream, is_websocket: bool) -> Self {
-        stream.set_nodelay(true).expect("no delay");
+    pub(crate) fn over(stream: impl Stream + 'static, is_websocket: bool) -> Self {
         Self {
-            stream,
+            stream: Box::new(stream),
             is_websocket,
             read: Vec::new(),
             decoder: ws::Decoder::default(),
@@ -342,6 +353,14 @@ impl Client {
                 return Err(Closed(None));
             }
         }
+    }
+
+    /// Waits until the server closes, whatever it sends before.
+    pub(crate) async fn stream_ends(&mut self) {
+        soon("the end of the stream", async {
+            while self.fill().await {}
+        })
+        .await;
     }
 
     fn decode_tcp(&mut self) {
