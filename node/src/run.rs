@@ -27,7 +27,7 @@ pub const FORCED_END_MAX: Duration = Duration::from_secs(5);
 /// # Errors
 ///
 /// The cause when a stage ended before it was to drain, or failed while it
-/// drained. All others have been drained by then.
+/// drained. It is logged, and all other stages have drained by then.
 pub async fn run(
     stages: Vec<Stage>,
     drain_deadline: Duration,
@@ -37,11 +37,7 @@ pub async fn run(
     let mut running = Running::start(stages);
     tokio::select! {
         signal = signals.next() => info!(%signal, "draining"),
-        () = running.next_end() => {
-            if let Some(cause) = &running.cause {
-                error!(error = format!("{cause:#}"), "stopping");
-            }
-        }
+        () = running.next_end() => {}
     }
 
     let started = Instant::now();
@@ -173,11 +169,8 @@ impl Running {
             }
             Err(error) => error.context(format!("{name} failed")),
         };
-        if self.cause.is_some() {
-            error!(error = format!("{error:#}"), "stage failed while draining");
-        } else {
-            self.cause = Some(error);
-        }
+        error!(error = format!("{error:#}"), "stage failed");
+        self.cause.get_or_insert(error);
     }
 
     fn abandon(&mut self, index: usize) {

@@ -1,0 +1,169 @@
+//! The configuration of the whole process.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use halley_backend::push_log::{MemoryConfig, RemoteConfig, ServiceConfig};
+use halley_backend::sessions::MemorySessionsConfig;
+use halley_logic::config::ConfigError;
+use halley_node::{admin, config::Loader, telemetry};
+use serde::{Deserialize, Serialize};
+
+use crate::cli::OTHER_VARIABLES;
+use crate::peers::Peers;
+use crate::process::Role;
+
+mod reference;
+
+/// What the names of variables that set a key begin with.
+const PREFIX: &str = "HALLEY";
+
+/// All of it. `halley.toml` at the root of the repository explains each key.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) runtime: Runtime,
+    pub(crate) log: telemetry::Config,
+    pub(crate) admin: admin::Config,
+    pub(crate) drain: Drain,
+    pub(crate) peers: Peers,
+    pub(crate) push_log: PushLog,
+    pub(crate) sessions: Sessions,
+    pub(crate) comet: halley_comet::Config,
+    pub(crate) logic: halley_logic::Config,
+    pub(crate) job: halley_job::Config,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Runtime {
+    /// 0 takes one for each core that this process may use.
+    pub(crate) worker_threads: usize,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Drain {
+    /// What all roles together have; then what is left is ended by force.
+    #[serde(with = "humantime_serde")]
+    pub(crate) deadline: Duration,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_secs(30),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct PushLog {
+    /// The log itself, beside logic.
+    pub(crate) memory: MemoryConfig,
+    /// Handing it out to jobs in other processes.
+    pub(crate) service: ServiceConfig,
+    /// Taking from logs in other processes.
+    pub(crate) remote: RemoteConfig,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Sessions {
+    pub(crate) memory: MemorySessionsConfig,
+}
+
+impl Config {
+    /// Defaults, the file, the environment and the command line, on top of one
+    /// another.
+    pub(crate) fn load(
+        file: Option<&Path>,
+        env: impl IntoIterator<Item = (OsString, OsString)>,
+        sets: &[(String, String)],
+    ) -> anyhow::Result<Self> {
+        let mut loader = Loader::new();
+        if let Some(file) = file {
+            loader = loader.file(file)?;
+        }
+        loader = loader.env(PREFIX, OTHER_VARIABLES, env)?;
+        for (key, value) in sets {
+            loader = loader.set(key, value)?;
+        }
+        Ok(loader.load()?)
+    }
+
+    /// Every key with its comment and its value in force; secrets are hidden.
+    pub(crate) fn render(&self) -> String {
+        reference::render(&self.to_table())
+    }
+
+    fn to_table(&self) -> toml::Table {
+        toml::Table::try_from(self).expect("invariant: every key can be written in TOML")
+    }
+
+    /// Checks what the types of the keys cannot.
+    pub(crate) fn check(&self, role: Role) -> anyhow::Result<()> {
+        self.log.check().context("log.filter")?;
+        ensure!(
+            !self.drain.deadline.is_zero(),
+            "drain.deadline must be longer than nothing"
+        );
+        self.peers.check()?;
+        if matches!(role, Role::All | Role::Logic) {
+            self.logic.check().map_err(explain)?;
+        }
+        match role {
+            Role::All => {
+                let binds = self.client_binds();
+                self.logic.check_public(&binds).map_err(explain)?;
+            }
+            Role::Comet => ensure!(
+                !self.peers.logic.is_empty(),
+                "peers.logic is empty: a comet alone needs the gRPC address of a logic"
+            ),
+            Role::Job => {
+                ensure!(
+                    !self.peers.logic.is_empty(),
+                    "peers.logic is empty: a job alone needs the gRPC address of a logic to take pushes from"
+                );
+                ensure!(
+                    !self.peers.comets.is_empty(),
+                    "peers.comets is empty: a job alone needs the names and gRPC addresses of the comets"
+                );
+            }
+            Role::Logic => {}
+        }
+        Ok(())
+    }
+
+    /// Where clients come in, who are who logic says they are.
+    fn client_binds(&self) -> Vec<std::net::SocketAddr> {
+        let comet = &self.comet;
+        let mut binds = comet.tcp.bind.clone();
+        binds.extend(&comet.websocket.bind);
+        if !comet.tls.cert_files.is_empty() {
+            binds.extend(&comet.tls.tcp_bind);
+            binds.extend(&comet.tls.websocket_bind);
+        }
+        binds
+    }
+}
+
+/// Logic names its keys as they are below `logic`.
+fn explain(error: ConfigError) -> anyhow::Error {
+    match error {
+        ConfigError::Invalid { key, problem } => anyhow::anyhow!("logic.{key} {problem}"),
+        ConfigError::InsecurePublic(bind) => anyhow::anyhow!(
+            "logic.auth.mode = \"insecure\" lets anyone be any user, and other machines can reach {bind}; \
+             set logic.auth.mode to \"jwt\" or \"webhook\", or bind to a loopback address, \
+             or, on a network where all are trusted, set logic.auth.insecure.allow_public = true"
+        ),
+        other => anyhow::anyhow!("logic: {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

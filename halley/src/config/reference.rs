@@ -1,0 +1,69 @@
+//! `halley.toml`: every key with its meaning, and the form of its lines.
+//!
+//! - `[section]` starts a section;
+//! - `#key = value` is a key at its default, taken over by removing the `#`;
+//! - `#key = value  # example` is a key without a default;
+//! - `# text` explains what follows.
+
+use std::collections::BTreeSet;
+
+use toml::Table;
+
+/// The reference file.
+pub(super) const REFERENCE: &str = include_str!("../../../halley.toml");
+
+/// Marks a value that is not the default.
+pub(super) const EXAMPLE: &str = "# example";
+
+/// The reference file with the values of `config` in force.
+pub(super) fn render(config: &Table) -> String {
+    let mut rendered = String::with_capacity(REFERENCE.len());
+    let mut lines = REFERENCE.lines();
+    let mut table = None;
+    while let Some(line) = lines.next() {
+        if let Some(name) = section_of(line) {
+            table = table_at(config, name);
+            push_line(&mut rendered, line);
+            let known: BTreeSet<_> = lines
+                .clone()
+                .take_while(|line| section_of(line).is_none())
+                .filter_map(key_of)
+                .collect();
+            for (key, value) in table.into_iter().flatten() {
+                // What the file cannot know, such as the names of regions.
+                if !value.is_table() && !known.contains(key.as_str()) {
+                    push_line(&mut rendered, &format!("{key} = {value}"));
+                }
+            }
+            continue;
+        }
+        let value = key_of(line).and_then(|key| Some((key, table?.get(key)?)));
+        match value {
+            Some((key, value)) => push_line(&mut rendered, &format!("{key} = {value}")),
+            None => push_line(&mut rendered, line),
+        }
+    }
+    rendered
+}
+
+fn table_at<'a>(config: &'a Table, name: &str) -> Option<&'a Table> {
+    name.split('.')
+        .try_fold(config, |table, key| table.get(key)?.as_table())
+}
+
+fn push_line(rendered: &mut String, line: &str) {
+    rendered.push_str(line);
+    rendered.push('\n');
+}
+
+/// The name in a line that starts a section.
+pub(super) fn section_of(line: &str) -> Option<&str> {
+    line.strip_prefix('[')?.strip_suffix(']')
+}
+
+/// The key in a line that sets one.
+pub(super) fn key_of(line: &str) -> Option<&str> {
+    let (key, _) = line.strip_prefix('#')?.split_once(" = ")?;
+    let is_key = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    (!key.is_empty() && key.bytes().all(is_key)).then_some(key)
+}

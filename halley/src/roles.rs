@@ -1,0 +1,175 @@
+//! Which roles a process has, and how they are connected.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use halley_backend::push_log::{MemoryPushLog, PushLog, PushLogService, RemotePushLog};
+use halley_backend::sessions::MemorySessions;
+use halley_comet::Comet;
+use halley_job::{Job, Peer};
+use halley_logic::{Deps, Logic};
+use halley_node::{DrainOutcome, Readiness, SharedRegistry, Stage, admin};
+use halley_proto::remote::{RemoteComet, RemoteLogic};
+use tokio_util::sync::CancellationToken;
+
+use crate::banner::Banner;
+use crate::config::Config;
+use crate::peers::Peers;
+use crate::process::Role;
+
+/// Roles that run.
+pub(crate) struct Built {
+    /// In the order in which they drain.
+    pub(crate) stages: Vec<Stage>,
+    pub(crate) banner: Banner,
+}
+
+/// Builds every role, which binds its sockets, before any of them starts: a
+/// process either has all of its ports or does nothing.
+pub(crate) fn build(
+    role: Role,
+    config: Config,
+    registry: &SharedRegistry,
+    readiness: &Readiness,
+) -> anyhow::Result<Built> {
+    let admin = admin::Server::bind(&config.admin, registry.clone(), readiness.clone())
+        .context("admin port")?;
+    let mut banner = Banner::new(&config);
+    let mut stages = match role {
+        Role::All => all(config, registry, readiness, &mut banner),
+        Role::Comet => comet(config, registry, readiness, &mut banner),
+        Role::Logic => logic(config, registry, readiness, &mut banner),
+        Role::Job => job(config, registry, readiness, &mut banner),
+    }?;
+    if let Some(admin) = admin {
+        banner.admin(admin.address());
+        stages.push(admin.spawn());
+    }
+    Ok(Built { stages, banner })
+}
+
+fn all(
+    config: Config,
+    registry: &SharedRegistry,
+    readiness: &Readiness,
+    banner: &mut Banner,
+) -> anyhow::Result<Vec<Stage>> {
+    let push_log: Arc<dyn PushLog> = Arc::new(MemoryPushLog::new(config.push_log.memory));
+    let deps = Deps {
+        push_log: Arc::clone(&push_log),
+        push_log_service: None,
+        sessions: Arc::new(MemorySessions::new(config.sessions.memory)),
+        registry: registry.clone(),
+        readiness: readiness.clone(),
+    };
+    let logic = Logic::build(config.logic, deps).context("logic")?;
+    let comet = Comet::build(
+        config.comet,
+        logic.service(),
+        &mut registry.lock(),
+        readiness,
+    )
+    .context("comet")?;
+    let mut comets = remote_comets(&config.peers)?;
+    comets.push(Peer {
+        server: comet.server().to_owned(),
+        comet: comet.service(),
+    });
+    let job = Job::build(
+        config.job,
+        push_log,
+        comets,
+        &mut registry.lock(),
+        readiness,
+    )
+    .context("job")?;
+
+    banner.comet(comet.addresses());
+    banner.logic(&logic.addresses());
+    let logic = logic.spawn();
+    Ok(vec![logic.push, job.spawn(), comet.spawn(), logic.rest])
+}
+
+fn comet(
+    config: Config,
+    registry: &SharedRegistry,
+    readiness: &Readiness,
+    banner: &mut Banner,
+) -> anyhow::Result<Vec<Stage>> {
+    let logic = Arc::new(RemoteLogic::new(config.peers.logic_channel()?));
+    let comet = Comet::build(config.comet, logic, &mut registry.lock(), readiness)?;
+    banner.comet(comet.addresses());
+    Ok(vec![comet.spawn()])
+}
+
+fn logic(
+    config: Config,
+    registry: &SharedRegistry,
+    readiness: &Readiness,
+    banner: &mut Banner,
+) -> anyhow::Result<Vec<Stage>> {
+    let push_log = MemoryPushLog::new(config.push_log.memory);
+    let shared: Arc<dyn PushLog> = Arc::new(push_log.clone());
+    let service = PushLogService::new(Arc::clone(&shared), config.push_log.service);
+    let deps = Deps {
+        push_log: shared,
+        push_log_service: Some(service.into_server()),
+        sessions: Arc::new(MemorySessions::new(config.sessions.memory)),
+        registry: registry.clone(),
+        readiness: readiness.clone(),
+    };
+    let logic = Logic::build(config.logic, deps)?;
+    banner.logic(&logic.addresses());
+    let logic = logic.spawn();
+    Ok(vec![logic.push, empty(push_log), logic.rest])
+}
+
+fn job(
+    config: Config,
+    registry: &SharedRegistry,
+    readiness: &Readiness,
+    banner: &mut Banner,
+) -> anyhow::Result<Vec<Stage>> {
+    let logs = config.peers.push_logs()?;
+    let push_log = Arc::new(RemotePushLog::new(logs, config.push_log.remote));
+    let comets = remote_comets(&config.peers)?;
+    banner.job(comets.len());
+    let job = Job::build(
+        config.job,
+        push_log,
+        comets,
+        &mut registry.lock(),
+        readiness,
+    )?;
+    Ok(vec![job.spawn()])
+}
+
+fn remote_comets(peers: &Peers) -> anyhow::Result<Vec<Peer>> {
+    peers
+        .comets
+        .iter()
+        .map(|peer| {
+            Ok(Peer {
+                server: peer.server.clone(),
+                comet: Arc::new(RemoteComet::new(peers.comet_channel(peer)?)),
+            })
+        })
+        .collect()
+}
+
+/// Waits, when it drains, until jobs in other processes have taken everything
+/// that was accepted.
+fn empty(push_log: MemoryPushLog) -> Stage {
+    let (drain, now) = (CancellationToken::new(), CancellationToken::new());
+    let (draining, ending) = (drain.clone(), now.clone());
+    Stage::new("push log", drain, now, async move {
+        draining.cancelled().await;
+        push_log.close().await;
+        ending.run_until_cancelled(push_log.drained()).await;
+        let left = push_log.depth().map_or(0, |depth| depth.records);
+        Ok(DrainOutcome {
+            clean: 0,
+            forced: u64::try_from(left).unwrap_or(u64::MAX),
+        })
+    })
+}
