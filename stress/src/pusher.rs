@@ -1,0 +1,86 @@
+//! Sends pushes through logic's HTTP API, on schedule, and keeps the books.
+
+mod course;
+mod lane;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::course::Course;
+pub(crate) use self::course::{Pace, Pushed};
+use self::lane::Lane;
+
+/// Where and how to push.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    /// For the Host header.
+    pub(crate) authority: String,
+    /// In front of every path, without a slash at its end.
+    pub(crate) base_path: String,
+    /// Sent as a bearer token when given.
+    pub(crate) push_key: Option<String>,
+    /// Deadline of one push, connecting included.
+    pub(crate) timeout: Duration,
+}
+
+/// What to push.
+#[derive(Clone, Debug)]
+pub(crate) struct Load {
+    pub(crate) run: u64,
+    pub(crate) size_bytes: usize,
+    /// Path and query per stream.
+    pub(crate) paths: Vec<String>,
+    pub(crate) pace: Pace,
+    /// Connections, each with one push at a time.
+    pub(crate) lanes: usize,
+}
+
+/// Pushes until the pace is over or `stopped`, and returns when every push has ended.
+///
+/// `on_sent` is called after each push.
+pub(crate) async fn push(
+    target: Target,
+    load: Load,
+    stopped: CancellationToken,
+    on_sent: impl Fn() + Send + Sync + 'static,
+) -> io::Result<Pushed> {
+    let lanes = load.lanes.max(1);
+    let course = Arc::new(Course::new(load, stopped)?);
+    let (target, on_sent) = (Arc::new(target), Arc::new(on_sent));
+    let tracker = TaskTracker::new();
+    for _ in 0..lanes {
+        let mut lane = Lane::new(Arc::clone(&target), tracker.clone());
+        let (course, on_sent) = (Arc::clone(&course), Arc::clone(&on_sent));
+        tracker.spawn(async move {
+            while let Some(turn) = course.next().await {
+                let started = course.start(&turn);
+                let answer = lane.post(&started.path, started.body).await;
+                let pause = course.finish(&turn, started.seq, started.at_ns, answer);
+                on_sent();
+                if let Some(pause) = pause {
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        });
+    }
+    tracker.close();
+    tracker.wait().await;
+    Ok(course.finished())
+}
+
+/// How pushes ended, by kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outcomes {
+    pub(crate) accepted: u64,
+    /// By HTTP status.
+    pub(crate) refused: BTreeMap<String, u64>,
+    /// By cause.
+    pub(crate) errors: BTreeMap<String, u64>,
+}

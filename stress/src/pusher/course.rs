@@ -1,0 +1,224 @@
+//! Which push is next and when, and how each one ended.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::lane::Answer;
+use super::{Load, Outcomes};
+use crate::account::{Ledger, Outcome, StreamSummary};
+use crate::clock::{Alarm, moment_ns, now_ns};
+use crate::latency::Latency;
+use crate::payload::Stamp;
+
+/// A closed loop without success would spin: it rests this long.
+const REST: Duration = Duration::from_millis(10);
+
+/// When pushes are due.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pace {
+    /// `total` pushes, `per_second`, whatever the answers do. Pushes that are not even begun `patience_ns` after the
+    /// last one was due are given up.
+    Open {
+        per_second: f64,
+        total: u64,
+        patience_ns: u64,
+    },
+    /// Each lane pushes as soon as its last push is accepted, for `duration_ns`.
+    Closed { duration_ns: u64 },
+}
+
+pub(super) struct Course {
+    load: Load,
+    stopped: CancellationToken,
+    started_ns: u64,
+    /// Lanes queue here for their turn; the first waits for the next push to be due.
+    gate: tokio::sync::Mutex<Gate>,
+    books: Mutex<Books>,
+}
+
+struct Gate {
+    next: u64,
+    alarm: Alarm,
+}
+
+struct Books {
+    ledgers: Vec<Ledger>,
+    outcomes: Outcomes,
+    answer: Latency,
+    lag: Latency,
+    last_sent_ns: u64,
+}
+
+/// A push that is due.
+pub(super) struct Turn {
+    stream: usize,
+    intended_ns: u64,
+}
+
+/// A push on its way.
+pub(super) struct Started {
+    pub(super) seq: u32,
+    pub(super) at_ns: u64,
+    pub(super) path: String,
+    pub(super) body: Bytes,
+}
+
+/// All there is to say about the pushes of a run.
+#[derive(Debug)]
+pub(crate) struct Pushed {
+    /// Pushes of the schedule; the same as `sent` in a closed loop.
+    pub(crate) planned: u64,
+    pub(crate) sent: u64,
+    pub(crate) outcomes: Outcomes,
+    /// From sending to the answer.
+    pub(crate) answer: Latency,
+    /// From when a push was due to when it was sent: the pusher's own lateness.
+    pub(crate) lag: Latency,
+    pub(crate) streams: BTreeMap<u32, StreamSummary>,
+    pub(crate) started_ns: u64,
+    pub(crate) last_sent_ns: u64,
+}
+
+impl Course {
+    pub(super) fn new(load: Load, stopped: CancellationToken) -> io::Result<Self> {
+        let started_ns = now_ns();
+        let gate = Gate {
+            next: 0,
+            alarm: Alarm::new()?,
+        };
+        let books = Books {
+            ledgers: vec![Ledger::default(); load.paths.len()],
+            outcomes: Outcomes::default(),
+            answer: Latency::default(),
+            lag: Latency::default(),
+            last_sent_ns: started_ns,
+        };
+        Ok(Self {
+            load,
+            stopped,
+            started_ns,
+            gate: tokio::sync::Mutex::new(gate),
+            books: Mutex::new(books),
+        })
+    }
+
+    /// Waits until a push is due; `None` when there are no more.
+    pub(super) async fn next(&self) -> Option<Turn> {
+        self.stopped.run_until_cancelled(self.due()).await?
+    }
+
+    async fn due(&self) -> Option<Turn> {
+        let mut gate = self.gate.lock().await;
+        let now = now_ns();
+        let intended_ns = match self.load.pace {
+            Pace::Open {
+                per_second,
+                total,
+                patience_ns,
+            } => {
+                let given_up_ns = self.started_ns + moment_ns(total, per_second) + patience_ns;
+                if gate.next >= total || now > given_up_ns {
+                    return None;
+                }
+                let intended_ns = self.started_ns + moment_ns(gate.next, per_second);
+                // A timer that cannot be set is set again for the next push; the lateness is measured.
+                let _ = gate.alarm.wait_until(intended_ns).await;
+                intended_ns
+            }
+            Pace::Closed { duration_ns } => {
+                if now >= self.started_ns + duration_ns {
+                    return None;
+                }
+                now
+            }
+        };
+        let streams = self.load.paths.len() as u64;
+        let stream = usize::try_from(gate.next % streams).unwrap_or(0);
+        gate.next += 1;
+        Some(Turn {
+            stream,
+            intended_ns,
+        })
+    }
+
+    /// Takes the push's number, at the moment of sending.
+    pub(super) fn start(&self, turn: &Turn) -> Started {
+        let at_ns = now_ns();
+        let mut books = self.books.lock();
+        let (seq, settled) = books.ledgers[turn.stream].start();
+        books.lag.record_ns(at_ns.saturating_sub(turn.intended_ns));
+        books.last_sent_ns = at_ns;
+        let stamp = Stamp {
+            run: self.load.run,
+            intended_ns: turn.intended_ns,
+            stream: u32::try_from(turn.stream).unwrap_or(u32::MAX),
+            seq,
+            settled,
+        };
+        Started {
+            seq,
+            at_ns,
+            path: self.load.paths[turn.stream].clone(),
+            body: stamp.encode(self.load.size_bytes),
+        }
+    }
+
+    /// Notes how a push ended; returns how long its lane shall rest.
+    pub(super) fn finish(
+        &self,
+        turn: &Turn,
+        seq: u32,
+        at_ns: u64,
+        answer: Answer,
+    ) -> Option<Duration> {
+        let mut books = self.books.lock();
+        books.answer.record_ns(now_ns().saturating_sub(at_ns));
+        let outcome = match answer {
+            Answer::Accepted => {
+                books.outcomes.accepted += 1;
+                Outcome::Accepted
+            }
+            Answer::Refused(status) => {
+                *books
+                    .outcomes
+                    .refused
+                    .entry(status.as_str().to_owned())
+                    .or_default() += 1;
+                Outcome::Refused
+            }
+            Answer::Unknown(cause) => {
+                *books.outcomes.errors.entry(cause).or_default() += 1;
+                Outcome::Unknown
+            }
+        };
+        books.ledgers[turn.stream].finish(seq, outcome);
+        let closed_loop = matches!(self.load.pace, Pace::Closed { .. });
+        (closed_loop && outcome != Outcome::Accepted).then_some(REST)
+    }
+
+    pub(super) fn finished(&self) -> Pushed {
+        let books = self.books.lock();
+        let streams: BTreeMap<u32, StreamSummary> = (0..)
+            .zip(books.ledgers.iter().map(Ledger::summary))
+            .collect();
+        let sent = streams.values().map(|stream| u64::from(stream.sent)).sum();
+        Pushed {
+            planned: match self.load.pace {
+                Pace::Open { total, .. } => total,
+                Pace::Closed { .. } => sent,
+            },
+            sent,
+            outcomes: books.outcomes.clone(),
+            answer: books.answer.clone(),
+            lag: books.lag.clone(),
+            streams,
+            started_ns: self.started_ns,
+            last_sent_ns: books.last_sent_ns,
+        }
+    }
+}

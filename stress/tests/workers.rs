@@ -1,0 +1,116 @@
+//! Worker processes and the command line as a user sees them.
+//!
+//! Setup: this executable plays `halley`: with `stress …` it is the tool, with `stress-worker` one of its workers,
+//! which is why it has no test harness. Without arguments it starts a server and runs itself against it.
+//! Claim: the results of several processes add up exactly, standard output is one JSON object, and the exit code
+//! tells success, loss and misuse apart.
+
+#[path = "../src/tests/fake.rs"]
+#[expect(dead_code, reason = "the faults that are tested within the crate")]
+mod fake;
+
+use std::process::{ExitCode, Stdio};
+
+use clap::Parser;
+use fake::{Fake, Fate, Faults};
+use halley_stress::{StressArgs, WORKER_COMMAND};
+use serde_json::Value;
+
+#[derive(Parser)]
+enum Cli {
+    Stress(StressArgs),
+    StressWorker,
+}
+
+fn main() -> ExitCode {
+    let role = std::env::args().nth(1);
+    if role.as_deref() != Some("stress") && role.as_deref() != Some(WORKER_COMMAND) {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            results_of_processes_add_up().await;
+            a_loss_in_one_process_fails_the_run().await;
+            many_sources_are_used().await;
+            misuse_has_its_own_exit_code().await;
+        });
+        println!("test result: ok. 4 passed");
+        return ExitCode::SUCCESS;
+    }
+    match Cli::parse() {
+        Cli::Stress(args) => halley_stress::run(&args).unwrap(),
+        Cli::StressWorker => halley_stress::worker().unwrap(),
+    }
+}
+
+async fn stress(line: &str) -> (Option<i32>, Value) {
+    let output = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(format!("stress {line}").split_whitespace())
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .await
+        .unwrap();
+    let report = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    (output.status.code(), report)
+}
+
+async fn results_of_processes_add_up() {
+    let fake = Fake::start(Faults::default()).await;
+    let (flags, http) = (fake.flags(), fake.http);
+    let line = format!(
+        "room -n 10 --workers 3 --rate 200 --duration 500ms --transport mixed --json {flags} --http http://{http}"
+    );
+    let (code, report) = stress(&line).await;
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(report["tool"]["workers"], 3);
+    assert_eq!(report["connections"]["ready"], 10);
+    assert_eq!(report["pushes"]["accepted"], 100);
+    let deliveries = &report["deliveries"];
+    assert_eq!(
+        (&deliveries["expected"], &deliveries["received"]),
+        (&1000.into(), &1000.into())
+    );
+    assert_eq!(deliveries["latency"]["count"], 1000);
+    assert!(
+        deliveries["latency"]["max_us"].as_u64().unwrap() < 10_000_000,
+        "one clock for all processes"
+    );
+}
+
+async fn a_loss_in_one_process_fails_the_run() {
+    let faults = Faults {
+        fate: |member, push| {
+            if (member, push) == (7, 3) {
+                Fate::Never
+            } else {
+                Fate::Once
+            }
+        },
+        ..Faults::default()
+    };
+    let fake = Fake::start(faults).await;
+    let (flags, http) = (fake.flags(), fake.http);
+    let line = format!(
+        "push -n 9 --workers 2 --rate 200 --duration 500ms --straggle 200ms --json {flags} --http http://{http}"
+    );
+    let (code, report) = stress(&line).await;
+    assert_eq!(code, Some(1), "{report}");
+    assert_eq!(report["deliveries"]["lost"], 1);
+    assert_eq!(report["deliveries"]["expected"], 100);
+    assert_eq!(report["problems"][0], "1 deliveries were lost");
+}
+
+async fn many_sources_are_used() {
+    let fake = Fake::start(Faults::default()).await;
+    let line = format!(
+        "idle -n 12 --workers 2 --sources 5 --duration 200ms --json {}",
+        fake.flags()
+    );
+    let (code, report) = stress(&line).await;
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(report["connections"]["ready"], 12);
+}
+
+async fn misuse_has_its_own_exit_code() {
+    assert_eq!(stress("room --size 3").await.0, Some(2));
+    assert_eq!(stress("room --nonsense").await.0, Some(2));
+}
