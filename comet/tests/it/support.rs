@@ -174,7 +174,7 @@ pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) {
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,
-        Err(_) => panic!("never happened: {what}"),
+        Err(elapsed) => panic!("never happened, {elapsed}: {what}"),
     }
 }
 
