@@ -1,1 +1,1 @@
-//! placeholder
+//! Nothing by itself: the benchmarks are in `benches/`.
