@@ -9,10 +9,11 @@ CARGO_DENY_VERSION := 0.20.2
 # By hand only: seconds for each fuzz target, and which of them.
 FUZZ_SECONDS ?= 600
 FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
-# Arguments for `halley`, as in: make run ARGS='--config halley.toml'
+# Arguments for `halley`, as in: make run ARGS='--config my.toml'
 ARGS ?=
 
-HALLEY := $(or $(CARGO_TARGET_DIR),target)/release/halley
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+HALLEY := $(TARGET_DIR)/release/halley --banner
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test loom check fmt clippy docs deny advisories fuzz autobahn bench
