@@ -8,8 +8,10 @@
 #![allow(clippy::missing_panics_doc, reason = "panicking is what they are for")]
 
 mod arrival;
+mod http_api;
 mod tcp_decoder;
 mod websocket;
 
+pub use http_api::http_api;
 pub use tcp_decoder::tcp_decoder;
 pub use websocket::websocket;

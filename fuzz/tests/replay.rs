@@ -22,6 +22,11 @@ fn replay(target: &str, check: fn(&[u8])) {
 }
 
 #[test]
+fn http_api() {
+    replay("http_api", halley_fuzz::http_api);
+}
+
+#[test]
 fn tcp_decoder() {
     replay("tcp_decoder", halley_fuzz::tcp_decoder);
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use halley_backend::push_log::{MemoryConfig, MemoryPushLog};
-use halley_backend::sessions::{MemorySessions, MemorySessionsConfig};
+use halley_backend::sessions::{Binding, MemorySessions, MemorySessionsConfig, Sessions};
 use halley_node::{Readiness, SharedRegistry};
 
 use super::{Api, answer, body};
@@ -20,12 +20,22 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 pub struct HttpForTests(Arc<Api>);
 
 impl HttpForTests {
-    /// A node with default settings, empty sessions and a push log in memory.
-    pub fn new() -> anyhow::Result<Self> {
+    /// A node with default settings and a push log in memory that nobody reads;
+    /// user 1 is connected with the key `k`.
+    pub async fn new() -> anyhow::Result<Self> {
+        let sessions = MemorySessions::new(MemorySessionsConfig::default());
+        sessions
+            .bind(Binding {
+                mid: 1,
+                key: "k".to_owned(),
+                server: "comet-1".to_owned(),
+                connection: 1,
+            })
+            .await?;
         let core = Core::new(
             Config::default(),
             Arc::new(MemoryPushLog::new(MemoryConfig::default())),
-            Arc::new(MemorySessions::new(MemorySessionsConfig::default())),
+            Arc::new(sessions),
             SharedRegistry::default(),
             Readiness::default(),
         )?;
