@@ -84,7 +84,7 @@ impl Config {
         env: impl IntoIterator<Item = (OsString, OsString)>,
         sets: &[(String, String)],
     ) -> anyhow::Result<Self> {
-        let mut loader = Loader::new();
+        let mut loader = Loader::new().defaults(&Self::default());
         if let Some(file) = file {
             loader = loader.file(file)?;
         }

@@ -1,8 +1,8 @@
 //! Configuration: one value of a program's own type, out of a TOML file, the
 //! environment and the command line.
 //!
-//! The later source wins, key by key; a key that none of them sets keeps the
-//! default that the type gives it. The types say `deny_unknown_fields`: a key
+//! The later source wins, key by key; a key that none of them sets keeps its
+//! default. The types say `deny_unknown_fields`: a key
 //! that does not exist is an error that names the nearest one that does.
 
 use std::ffi::OsString;
@@ -10,6 +10,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 mod de;
@@ -72,6 +73,18 @@ impl Loader {
     /// No source yet: every key has its default.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Adds the values that keys have when no source sets them, in place of those
+    /// that the types of single sections give them.
+    ///
+    /// # Panics
+    ///
+    /// When `defaults` cannot be written as a table of TOML.
+    pub fn defaults(mut self, defaults: &impl Serialize) -> Self {
+        let defaults = toml::Value::try_from(defaults).expect("defaults can be written in TOML");
+        self.root.merge(Entry::default(defaults));
+        self
     }
 
     /// Adds a TOML file.

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use toml::Table;
+use toml::{Table, Value};
 
 /// The reference file.
 pub(super) const REFERENCE: &str = include_str!("../../../halley.toml");
@@ -32,14 +32,14 @@ pub(super) fn render(config: &Table) -> String {
             for (key, value) in table.into_iter().flatten() {
                 // What the file cannot know, such as the names of regions.
                 if !value.is_table() && !known.contains(key.as_str()) {
-                    push_line(&mut rendered, &format!("{key} = {value}"));
+                    push_line(&mut rendered, &set(key, value));
                 }
             }
             continue;
         }
         let value = key_of(line).and_then(|key| Some((key, table?.get(key)?)));
         match value {
-            Some((key, value)) => push_line(&mut rendered, &format!("{key} = {value}")),
+            Some((key, value)) => push_line(&mut rendered, &set(key, value)),
             None => push_line(&mut rendered, line),
         }
     }
@@ -49,6 +49,25 @@ pub(super) fn render(config: &Table) -> String {
 fn table_at<'a>(config: &'a Table, name: &str) -> Option<&'a Table> {
     name.split('.')
         .try_fold(config, |table, key| table.get(key)?.as_table())
+}
+
+/// The line that sets a key.
+fn set(key: &str, value: &Value) -> String {
+    match value {
+        // Half of a float's digits mean nothing when its key takes half of a float.
+        Value::Float(float) if f64::from(narrow(*float)) == *float => {
+            format!("{key} = {:?}", narrow(*float))
+        }
+        value => format!("{key} = {value}"),
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the caller looks whether it was exact"
+)]
+fn narrow(float: f64) -> f32 {
+    float as f32
 }
 
 fn push_line(rendered: &mut String, line: &str) {

@@ -1,1 +1,258 @@
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
 
+use tempfile::TempDir;
+use toml::{Table, Value};
+
+use super::reference::{EXAMPLE, REFERENCE, key_of, section_of};
+use super::{Config, Loader};
+use crate::process::Role;
+
+fn set(sets: &[(&str, &str)]) -> anyhow::Result<Config> {
+    load(None, &[], sets)
+}
+
+fn load(
+    file: Option<&Path>,
+    env: &[(&str, &str)],
+    sets: &[(&str, &str)],
+) -> anyhow::Result<Config> {
+    let env = env
+        .iter()
+        .map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let sets: Vec<_> = sets
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect();
+    Config::load(file, env, &sets)
+}
+
+fn parse(text: &str) -> Config {
+    Loader::new()
+        .defaults(&Config::default())
+        .text(text, Path::new("halley.toml"))
+        .and_then(|loader| loader.load())
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The reference file with its keys taken over: all, or those with a default.
+fn uncommented(examples: bool) -> String {
+    let uncomment = |line: &str| match key_of(line) {
+        Some(_) if examples || !line.ends_with(EXAMPLE) => line[1..].to_owned(),
+        Some(_) | None => line.to_owned(),
+    };
+    let lines: Vec<String> = REFERENCE.lines().map(uncomment).collect();
+    lines.join("\n")
+}
+
+/// The path of every key in a table.
+fn paths(table: &Table) -> BTreeSet<String> {
+    let mut paths = BTreeSet::new();
+    for (key, value) in table {
+        match value {
+            Value::Table(inner) if !inner.is_empty() => {
+                paths.extend(
+                    self::paths(inner)
+                        .into_iter()
+                        .map(|path| format!("{key}.{path}")),
+                );
+            }
+            _ => {
+                paths.insert(key.clone());
+            }
+        }
+    }
+    paths
+}
+
+#[test]
+fn the_reference_file_as_it_is_is_the_default() {
+    assert_eq!(parse(REFERENCE).to_table(), Config::default().to_table());
+}
+
+#[test]
+fn the_reference_file_names_every_default() {
+    let file: Table = toml::from_str(&uncommented(false)).expect("valid TOML");
+    let default = Config::default().to_table();
+
+    assert_eq!(parse(&uncommented(false)).to_table(), default);
+    // A section without keys of its own is a table that is not listed.
+    let missing: Vec<_> = paths(&default).difference(&paths(&file)).cloned().collect();
+    assert_eq!(missing, Vec::<String>::new(), "not in halley.toml");
+}
+
+#[test]
+fn examples_in_the_reference_file_are_valid_keys() {
+    let text = uncommented(true);
+    let file: Table = toml::from_str(&text).expect("valid TOML");
+    let config = parse(&text).to_table();
+
+    let unknown: Vec<_> = paths(&file).difference(&paths(&config)).cloned().collect();
+    assert_eq!(unknown, Vec::<String>::new(), "only in halley.toml");
+}
+
+#[test]
+fn every_key_of_the_reference_file_is_explained() {
+    let mut explained = false;
+    for line in REFERENCE.lines() {
+        if key_of(line).is_some() {
+            assert!(explained, "{line} has no comment above it");
+        }
+        explained = line.starts_with("# ") || (explained && key_of(line).is_some());
+    }
+}
+
+#[test]
+fn what_is_printed_is_what_is_in_force() {
+    let config = set(&[
+        ("comet.tcp.bind", "127.0.0.1:1"),
+        ("logic.nodes.regions", "{ north = ['10.1.0.0/16'] }"),
+        ("peers.comets", "[{ server = 'a', addr = '10.0.0.1:3109' }]"),
+        ("logic.http.keys_file", "/etc/halley/keys"),
+        ("logic.http.keys", "visible"),
+    ])
+    .unwrap();
+
+    let printed = config.render();
+
+    assert!(!printed.contains("visible"), "{printed}");
+    assert_eq!(parse(&printed).to_table(), config.to_table());
+    assert!(
+        !printed
+            .lines()
+            .any(|line| key_of(line).is_some() && !line.ends_with(EXAMPLE)),
+        "{printed}"
+    );
+    assert!(section_of("[comet.tcp]").is_some());
+}
+
+#[test]
+fn file_then_environment_then_flags() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("halley.toml");
+    fs::write(
+        &file,
+        "log.filter = 'warn'\n[comet.delivery]\nbuckets = 1\noutbox_frames_max = 2\nring_frames_max = 4096",
+    )
+    .unwrap();
+    let env = [
+        ("HALLEY_COMET__DELIVERY__BUCKETS", "3"),
+        ("HALLEY_LOG__FILTER", "error"),
+        ("HALLEY_CONFIG", "elsewhere.toml"),
+        ("HALLEY_TOKEN", "a token"),
+    ];
+
+    let config = load(Some(&file), &env, &[("comet.delivery.buckets", "5")]).unwrap();
+
+    assert_eq!(config.comet.delivery.ring_frames_max, 4096);
+    assert_eq!(config.comet.delivery.outbox_frames_max, 2);
+    assert_eq!(config.log.filter, "error");
+    assert_eq!(config.comet.delivery.buckets, 5);
+}
+
+#[test]
+fn unknown_keys_are_refused_wherever_they_are() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("halley.toml");
+    fs::write(&file, "[comet.tcp]\nbnd = []").unwrap();
+    let in_file = load(Some(&file), &[], &[]).unwrap_err().to_string();
+    assert!(
+        in_file.ends_with(
+            "halley.toml:2: unknown key `comet.tcp.bnd`; did you mean `comet.tcp.bind`?"
+        ),
+        "{in_file}"
+    );
+
+    let in_env = load(None, &[("HALLEY_LOGIC__HTP__BIND", "x")], &[]).unwrap_err();
+    assert_eq!(
+        in_env.to_string(),
+        "environment: unknown key `HALLEY_LOGIC__HTP`; did you mean `HALLEY_LOGIC__HTTP`?"
+    );
+
+    let in_flag = set(&[("job.lane", "1")]).unwrap_err();
+    assert_eq!(
+        in_flag.to_string(),
+        "command line: unknown key `job.lane`; did you mean `job.lanes`?"
+    );
+}
+
+#[test]
+fn the_default_can_start_everything_and_logic() {
+    let config = Config::default();
+    config.check(Role::All).unwrap();
+    config.check(Role::Logic).unwrap();
+}
+
+#[test]
+fn insecure_authentication_is_refused_behind_every_public_listener() {
+    for (key, value) in [
+        ("comet.tcp.bind", "0.0.0.0:3101"),
+        ("comet.websocket.bind", "127.0.0.1:3102, [::]:3102"),
+        ("logic.http.bind", "10.0.0.1:3111"),
+        ("logic.rpc.bind", "10.0.0.1:3119"),
+    ] {
+        let error = set(&[(key, value)]).unwrap().check(Role::All).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("logic.auth.mode"), "{key}: {text}");
+        assert!(
+            text.contains("logic.auth.insecure.allow_public = true"),
+            "{key}: {text}"
+        );
+
+        set(&[(key, value), ("logic.auth.insecure.allow_public", "true")])
+            .unwrap()
+            .check(Role::All)
+            .unwrap();
+    }
+}
+
+#[test]
+fn tls_listeners_count_only_with_a_certificate() {
+    let public = ("comet.tls.tcp_bind", "0.0.0.0:3104");
+    set(&[public]).unwrap().check(Role::All).unwrap();
+
+    let pair = [
+        public,
+        ("comet.tls.cert_files", "cert.pem"),
+        ("comet.tls.key_files", "key.pem"),
+    ];
+    set(&pair).unwrap().check(Role::All).unwrap_err();
+}
+
+#[test]
+fn a_role_alone_needs_its_peers() {
+    fn error(sets: &[(&str, &str)], role: Role) -> String {
+        let config = set(sets).unwrap();
+        format!("{:#}", config.check(role).unwrap_err())
+    }
+    let logic = ("peers.logic", "10.0.0.1:3119");
+
+    assert!(error(&[], Role::Comet).starts_with("peers.logic is empty"));
+    assert!(error(&[], Role::Job).starts_with("peers.logic is empty"));
+    assert!(error(&[logic], Role::Job).starts_with("peers.comets is empty"));
+    set(&[logic]).unwrap().check(Role::Comet).unwrap();
+
+    let comets = ("peers.comets", "[{ server = 'a', addr = '10.0.0.2:3109' }]");
+    set(&[logic, comets]).unwrap().check(Role::Job).unwrap();
+
+    let twice = "[{ server = 'a', addr = 'b:1' }, { server = 'a', addr = 'c:1' }]";
+    assert_eq!(
+        error(&[logic, ("peers.comets", twice)], Role::Job),
+        "peers.comets: a is listed twice"
+    );
+    assert_eq!(
+        error(&[("peers.logic", "10.0.0.1")], Role::Comet),
+        "peers.logic: \"10.0.0.1\" is not host:port"
+    );
+}
+
+#[test]
+fn keys_of_logic_are_named_from_the_top() {
+    let config = set(&[("logic.push.targets_max", "0")]).unwrap();
+    assert_eq!(
+        config.check(Role::All).unwrap_err().to_string(),
+        "logic.push.targets_max must be above 0"
+    );
+}

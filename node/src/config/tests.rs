@@ -3,11 +3,11 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Loader, Secret};
 
-#[derive(Debug, Default, Deserialize, PartialEq)]
+#[derive(Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 struct Config {
     name: String,
@@ -17,7 +17,7 @@ struct Config {
     password: Secret,
 }
 
-#[derive(Debug, Deserialize, PartialEq)]
+#[derive(Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 struct Comet {
     tcp: Tcp,
@@ -26,7 +26,7 @@ struct Comet {
     weight: f64,
 }
 
-#[derive(Debug, Default, Deserialize, PartialEq)]
+#[derive(Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 struct Tcp {
     bind: Vec<SocketAddr>,
@@ -35,7 +35,7 @@ struct Tcp {
     connections_max: Option<u64>,
 }
 
-#[derive(Debug, Default, Deserialize, PartialEq)]
+#[derive(Debug, Default, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 enum Auth {
     #[default]
@@ -45,14 +45,14 @@ enum Auth {
     },
 }
 
-#[derive(Debug, Deserialize, PartialEq)]
+#[derive(Debug, Deserialize, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Peer {
     server: String,
     order: Order,
 }
 
-#[derive(Debug, Deserialize, PartialEq)]
+#[derive(Debug, Deserialize, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Order {
     First,
@@ -92,6 +92,24 @@ fn error(loader: &Loader) -> String {
 #[test]
 fn nothing_set_is_the_default() {
     assert_eq!(Loader::new().load::<Config>().unwrap(), Config::default());
+}
+
+#[test]
+fn a_section_that_is_set_in_part_keeps_the_rest_of_its_defaults() {
+    let defaults = Config {
+        comet: Comet {
+            shards: 7,
+            ..Comet::default()
+        },
+        ..Config::default()
+    };
+    let loader = Loader::new().defaults(&defaults);
+    let loader = env(loader, &[("HALLEY_COMET", "{ skip = true }")]);
+
+    let config: Config = loader.load().unwrap();
+
+    assert_eq!(config.comet.shards, 7);
+    assert!(config.comet.skip);
 }
 
 #[test]

@@ -75,16 +75,39 @@ impl Entry {
         }
     }
 
+    /// A value that no source sets.
+    pub(super) fn default(value: toml::Value) -> Self {
+        let value = match value {
+            toml::Value::String(value) => Value::String(value),
+            toml::Value::Integer(value) => Value::Integer(value),
+            toml::Value::Float(value) => Value::Float(value),
+            toml::Value::Boolean(value) => Value::Bool(value),
+            toml::Value::Datetime(value) => Value::String(value.to_string()),
+            toml::Value::Array(values) => {
+                Value::Array(values.into_iter().map(Self::default).collect())
+            }
+            toml::Value::Table(table) => {
+                let entries = table.into_iter();
+                Value::Table(
+                    entries
+                        .map(|(key, value)| (key, Self::default(value)))
+                        .collect(),
+                )
+            }
+        };
+        Self {
+            value,
+            origin: Origin::Default,
+        }
+    }
+
     /// Lays `over` on top: tables key by key, anything else as a whole.
-    pub(super) fn merge(&mut self, over: Self) {
-        match (&mut self.value, over) {
-            (
-                Value::Table(under),
-                Self {
-                    value: Value::Table(table),
-                    ..
-                },
-            ) => {
+    pub(super) fn merge(&mut self, mut over: Self) {
+        if let Value::Table(under) = &mut self.value {
+            if let Value::Text(text) = &over.value {
+                over.value = guess(text, &over.origin);
+            }
+            if let Value::Table(table) = over.value {
                 for (key, entry) in table {
                     match under.get_mut(&key) {
                         Some(present) => present.merge(entry),
@@ -93,9 +116,10 @@ impl Entry {
                         }
                     }
                 }
+                return;
             }
-            (_, over) => *self = over,
         }
+        *self = over;
     }
 
     /// Text at the end of a path, to be merged.
