@@ -47,8 +47,8 @@ pub(crate) struct Wanted {
 /// How to wait for the next attempt.
 #[derive(Clone, Copy)]
 pub(crate) enum Pause {
-    /// Not at all: the link's end already spread the clients.
-    None,
+    /// Until the moment that the link chose within the server's advice.
+    Until(Instant),
     /// Somewhere within the base delay, so that not all clients of a leaving server come at once.
     Spread,
     /// Longer with each attempt.
@@ -97,7 +97,7 @@ impl Driver {
             .is_some_and(|max| self.attempts >= max);
         let backoff = self.finder.backoff(&self.options);
         let delay = match pause {
-            Pause::None => Duration::ZERO,
+            Pause::Until(moment) => moment.saturating_duration_since(Instant::now()),
             Pause::Spread => backoff.spread(),
             Pause::Backoff => backoff.delay(self.attempts.saturating_sub(1)),
         };
@@ -166,6 +166,15 @@ impl Driver {
                 self.finder.avoid(endpoint);
                 self.attempts = 0;
                 Ok((Disconnect::Goodbye { reason }, pause))
+            }
+            End::Replaced => {
+                let reason = Disconnect::Replaced;
+                self.tell(Event::Disconnected {
+                    reason,
+                    retry_in: None,
+                })
+                .await?;
+                Err(Stop)
             }
             End::Lost(reason) => Ok((reason, Pause::Backoff)),
         }

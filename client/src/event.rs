@@ -47,6 +47,9 @@ pub enum Disconnect {
         /// The server's words, empty when it gave none.
         reason: String,
     },
+    /// A newer login with the same key took this one's place: the client gives up, or both would take turns. Only a
+    /// WebSocket close (4004) tells; on TCP it looks like [`ByServer`](Self::ByServer).
+    Replaced,
     /// The server closed the connection.
     ByServer {
         /// The WebSocket close code.
@@ -75,6 +78,7 @@ impl fmt::Display for Disconnect {
         let (what, reason) = match self {
             Self::Closed => ("closed by this client", ""),
             Self::Goodbye { reason } => ("the server is leaving", reason.as_str()),
+            Self::Replaced => ("replaced by a newer login with the same key", ""),
             Self::ByServer { code: None, reason } => ("closed by the server", reason.as_str()),
             Self::ByServer {
                 code: Some(code),

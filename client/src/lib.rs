@@ -56,6 +56,7 @@
 //!         }
 //!         Event::Online(count) => println!("{count} in the room"),
 //!         Event::Disconnected { reason, .. } => println!("disconnected: {reason}"),
+//!         _ => {}
 //!     }
 //! }
 //! client.close().await;

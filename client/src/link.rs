@@ -28,6 +28,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const GOING_AWAY: u16 = 1001;
 /// WebSocket: the service restarts, reconnect.
 const SERVICE_RESTART: u16 = 1012;
+/// Halley: a newer login with the same key took this one's place.
+const REPLACED: u16 = 4004;
 
 /// Why a link ended.
 pub(crate) enum End {
@@ -35,6 +37,8 @@ pub(crate) enum End {
     Closed,
     /// The server asked the client to go elsewhere.
     Goodbye { reason: String, pause: Pause },
+    /// A newer login took this one's place.
+    Replaced,
     /// Everything else.
     Lost(Disconnect),
 }
@@ -82,12 +86,12 @@ struct Waiting {
 #[serde(default)]
 struct Goodbye {
     reason: String,
-    /// Within which time the client shall be gone, milliseconds.
-    within_ms: Option<u64>,
+    /// The shortest and the longest time before the client shall be somewhere else, milliseconds.
+    reconnect_ms: Option<(u64, u64)>,
 }
 
 /// A goodbye cannot hold a client back for longer than this.
-const LEAVE_WITHIN_MS_MAX: u64 = 600_000;
+const RECONNECT_MS_MAX: u64 = 600_000;
 
 impl Link {
     pub(crate) fn new(
@@ -186,16 +190,9 @@ impl Link {
 
     async fn on_time(&mut self, reading: bool) -> Result<Option<End>, LinkError> {
         let now = Instant::now();
-        if self.leave.as_ref().is_some_and(|(at, _)| *at <= now) {
-            let reason = self
-                .leave
-                .take()
-                .map(|(_, reason)| reason)
-                .unwrap_or_default();
-            return Ok(Some(End::Goodbye {
-                reason,
-                pause: Pause::None,
-            }));
+        if let Some((at, reason)) = self.leave.take_if(|(at, _)| *at <= now) {
+            let pause = Pause::Until(at);
+            return Ok(Some(End::Goodbye { reason, pause }));
         }
         // An answer that waits in the socket because the events are not taken is not lost.
         if reading
@@ -269,13 +266,15 @@ impl Link {
         })
     }
 
-    /// Stays for a random part of the given time: pushes go on meanwhile, and not all clients leave at once.
+    /// Chooses a moment to be somewhere else, so that not all clients move at once. Pushes go on until then, or until
+    /// the server ends the link.
     fn goodbye(&mut self, body: &[u8]) {
         let goodbye: Goodbye = serde_json::from_slice(body).unwrap_or_default();
-        let stay = match goodbye.within_ms {
-            Some(within_ms) => {
-                let within_ms = within_ms.min(LEAVE_WITHIN_MS_MAX);
-                Duration::from_millis(rand::rng().random_range(0..=within_ms))
+        let stay = match goodbye.reconnect_ms {
+            Some((shortest, longest)) => {
+                let longest = longest.min(RECONNECT_MS_MAX);
+                let shortest = shortest.min(longest);
+                Duration::from_millis(rand::rng().random_range(shortest..=longest))
             }
             None => self.backoff.spread(),
         };
@@ -284,18 +283,21 @@ impl Link {
     }
 
     fn lost(&mut self, error: LinkError) -> End {
+        if let Some((at, reason)) = self.leave.take() {
+            let pause = Pause::Until(at);
+            return End::Goodbye { reason, pause };
+        }
         let LinkError::Closed { code, reason } = error else {
             return End::Lost(failed(&error));
         };
-        if let Some((_, reason)) = self.leave.take() {
-            let pause = Pause::Spread;
-            return End::Goodbye { reason, pause };
+        match code {
+            Some(GOING_AWAY | SERVICE_RESTART) => {
+                let pause = Pause::Spread;
+                End::Goodbye { reason, pause }
+            }
+            Some(REPLACED) => End::Replaced,
+            Some(_) | None => End::Lost(Disconnect::ByServer { code, reason }),
         }
-        if matches!(code, Some(GOING_AWAY | SERVICE_RESTART)) {
-            let pause = Pause::Spread;
-            return End::Goodbye { reason, pause };
-        }
-        End::Lost(Disconnect::ByServer { code, reason })
     }
 
     async fn close(&mut self) -> Result<(), LinkError> {

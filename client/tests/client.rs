@@ -3,6 +3,7 @@
 //! Setup: a scripted server on loopback plays one connection after another. Claim: the client logs in, keeps the
 //! link alive, restores room and subscriptions after every loss, obeys a goodbye, and never holds more events than
 //! its queue.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 #[path = "support/server.rs"]
 mod support;
@@ -248,7 +249,7 @@ async fn a_goodbye_moves_the_client_to_another_server() {
         };
         let (mut peer, other) = first;
         if goodbye {
-            peer.goodbye(br#"{"reason":"upgrade","within_ms":20}"#)
+            peer.goodbye(br#"{"reason":"upgrade","reconnect_ms":[5,20]}"#)
                 .await;
         } else {
             peer.close(1012, "upgrade").await;
@@ -261,6 +262,16 @@ async fn a_goodbye_moves_the_client_to_another_server() {
         let (_peer, auth) = logged_in(other).await;
         assert_eq!(auth.key, "seven");
     }
+}
+
+#[tokio::test]
+async fn a_replaced_client_stays_away() {
+    let server = Server::start(Transport::Websocket).await;
+    let (_client, mut events) = Client::start(options(&server));
+    let (mut peer, _) = logged_in(&server).await;
+    peer.close(4004, "replaced").await;
+    assert_eq!(disconnected(&mut events).await, Disconnect::Replaced);
+    assert!(events.recv().await.is_none());
 }
 
 #[tokio::test]

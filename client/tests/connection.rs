@@ -2,6 +2,7 @@
 //!
 //! Setup: a scripted server on loopback. Claim: packets come out one by one however they were cut, a receive that is
 //! dropped loses nothing, and what is no packet ends the link with an error.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 #[path = "support/server.rs"]
 mod support;

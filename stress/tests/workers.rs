@@ -4,6 +4,11 @@
 //! which is why it has no test harness. Without arguments it starts a server and runs itself against it.
 //! Claim: the results of several processes add up exactly, standard output is one JSON object, and the exit code
 //! tells success, loss and misuse apart.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests are tests"
+)]
 
 #[path = "../src/tests/fake.rs"]
 #[expect(dead_code, reason = "the faults that are tested within the crate")]
@@ -18,7 +23,7 @@ use serde_json::Value;
 
 #[derive(Parser)]
 enum Cli {
-    Stress(StressArgs),
+    Stress(Box<StressArgs>),
     StressWorker,
 }
 

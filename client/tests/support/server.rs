@@ -27,7 +27,7 @@ pub(crate) struct Server {
     acceptor: TlsAcceptor,
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// One accepted connection.
@@ -176,7 +176,7 @@ impl Peer {
             code: code.into(),
             reason: reason.into(),
         };
-        socket.close(Some(frame)).await.unwrap();
+        socket.send(Message::Close(Some(frame))).await.unwrap();
     }
 
     pub(crate) async fn until_closed(&mut self) {

@@ -198,7 +198,11 @@ async fn serve_tcp(hub: &Hub, stream: TcpStream) {
     let (mut session, mut input) = (session(), Vec::new());
     loop {
         tokio::select! {
-            read = read.read_buf(&mut input) => if read.unwrap_or(0) == 0 { return },
+            read = read.read_buf(&mut input) => {
+                if read.unwrap_or(0) == 0 {
+                    return;
+                }
+            }
             Some(batch) = pushes.recv() => {
                 // Every other member gets its messages in two pieces.
                 let cut = if session.member % 2 == 0 { batch.len() } else { 11 };
