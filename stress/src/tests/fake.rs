@@ -143,14 +143,11 @@ impl Session {
     ) -> Option<Vec<u8>> {
         let mut out = Vec::new();
         let mut reply = |op, body: &[u8]| {
-            packet::encode(
-                &mut out,
-                Header {
-                    op,
-                    ..packet.header
-                },
-                body,
-            )
+            let header = Header {
+                op,
+                ..packet.header
+            };
+            packet::encode(&mut out, header, body);
         };
         match packet.header.op {
             Op::AUTH => {
