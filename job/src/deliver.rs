@@ -1,0 +1,153 @@
+//! Calls a comet until it answers or the pushes expire.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use halley_backend::backoff::Backoff;
+use halley_proto::goim::comet::comet_server::Comet;
+use tokio::time::Instant;
+use tonic::{Code, Request as GrpcRequest, Status};
+use tracing::debug;
+
+use crate::merge::{Call, Request};
+use crate::metrics::{Metrics, Outcome};
+
+/// Delivers calls to one comet.
+#[derive(Clone)]
+pub(crate) struct Courier {
+    pub(crate) server: Arc<str>,
+    pub(crate) comet: Arc<dyn Comet>,
+    /// Comets that share a broadcast's pace.
+    pub(crate) comets: usize,
+    pub(crate) call_timeout: Duration,
+    pub(crate) retry: Backoff,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// Why a call did not succeed.
+enum Failure {
+    /// The comet's last word: the same call would fail again.
+    Refused(Status),
+    /// May pass.
+    Passing(Status),
+}
+
+impl Courier {
+    /// Returns when every part of the call has its outcome. Dropped before, it
+    /// returns the rest to the log.
+    pub(crate) async fn deliver(&self, call: Call) {
+        // Of a call that a comet refuses, other messages or keys may be fine.
+        let mut waiting = vec![call];
+        while let Some(mut call) = waiting.pop() {
+            match self.attempt_until_expired(&mut call).await {
+                Ok(()) => {}
+                Err(_) if call.can_split() => waiting.extend(call.split().into_iter().rev()),
+                Err(status) => {
+                    debug!(server = %self.server, code = ?status.code(), "push refused");
+                    end(&mut call, Outcome::Refused);
+                }
+            }
+        }
+    }
+
+    /// An error is the comet's refusal of what is left of the call.
+    async fn attempt_until_expired(&self, call: &mut Call) -> Result<(), Status> {
+        let mut failures = 0;
+        let mut request = None;
+        loop {
+            if expire(call, Instant::now()) {
+                request = None;
+            }
+            let Some(deadline) = call.parts.iter().map(|part| part.record.deadline).max() else {
+                return Ok(());
+            };
+            request = request.or_else(|| call.request(self.comets));
+            let Some(request) = &request else {
+                return Ok(());
+            };
+            let Err(failure) = self.attempt(request, deadline).await else {
+                self.metrics.merged_messages.observe(count(call));
+                end(call, Outcome::Delivered);
+                return Ok(());
+            };
+            match failure {
+                Failure::Refused(status) => {
+                    self.metrics.calls_refused.inc();
+                    return Err(status);
+                }
+                Failure::Passing(status) => {
+                    failures += 1;
+                    self.metrics.calls_repeated.inc();
+                    debug!(server = %self.server, failures, code = ?status.code(), "call failed");
+                }
+            }
+            let retry_at = Instant::now() + self.retry.pause(failures);
+            tokio::time::sleep_until(retry_at.min(deadline)).await;
+        }
+    }
+
+    async fn attempt(&self, request: &Request, deadline: Instant) -> Result<(), Failure> {
+        let started = Instant::now();
+        let until = deadline.min(started + self.call_timeout);
+        let answer = tokio::time::timeout_at(until, self.call(request.clone())).await;
+        let elapsed = started.elapsed();
+        self.metrics.call_seconds.observe(elapsed.as_secs_f64());
+        match answer {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(status)) if is_final(&status) => Err(Failure::Refused(status)),
+            Ok(Err(status)) => Err(Failure::Passing(status)),
+            Err(_) => Err(Failure::Passing(Status::deadline_exceeded("no answer"))),
+        }
+    }
+
+    async fn call(&self, request: Request) -> Result<(), Status> {
+        match request {
+            Request::Keys(request) => {
+                self.comet.push_msg(GrpcRequest::new(request)).await?;
+            }
+            Request::Room(request) => {
+                self.comet.broadcast_room(GrpcRequest::new(request)).await?;
+            }
+            Request::Everyone(request) => {
+                self.comet.broadcast(GrpcRequest::new(request)).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the comet itself answered that it will not do this.
+fn is_final(status: &Status) -> bool {
+    let is_refusal = matches!(
+        status.code(),
+        Code::InvalidArgument | Code::OutOfRange | Code::Unimplemented
+    );
+    // goim's comets answer so, for instance for a key whose queue is full. From
+    // the transport it has a cause, and is no answer.
+    let is_goims = status.code() == Code::Unknown && status.source().is_none();
+    is_refusal || is_goims
+}
+
+/// Ends the parts whose deadline has passed; true if there were any.
+fn expire(call: &mut Call, now: Instant) -> bool {
+    let expired = call
+        .parts
+        .extract_if(.., |part| part.record.deadline <= now);
+    let expired: Vec<_> = expired.collect();
+    let some = !expired.is_empty();
+    for part in expired {
+        part.end(Outcome::Expired);
+    }
+    some
+}
+
+fn end(call: &mut Call, outcome: Outcome) {
+    for part in call.parts.drain(..) {
+        part.end(outcome);
+    }
+}
+
+fn count(call: &Call) -> f64 {
+    u32::try_from(call.parts.len()).map_or(f64::INFINITY, f64::from)
+}

@@ -1,0 +1,175 @@
+//! Puts the parts that wait in a lane together into calls.
+
+use std::collections::HashMap;
+
+use halley_proto::goim::comet::{BroadcastReq, BroadcastRoomReq, PushMsgReq};
+use halley_proto::goim::protocol::Proto;
+use halley_wire::{HEADER_BYTES, Op, raw};
+
+use crate::record::{Part, Target};
+
+/// Limits of one call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) messages_max: usize,
+    pub(crate) bytes_max: usize,
+}
+
+/// Parts for the same target, to be sent as one.
+pub(crate) struct Call {
+    pub(crate) parts: Vec<Part>,
+    bytes: usize,
+}
+
+/// What a comet is asked to do.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Request {
+    Keys(PushMsgReq),
+    Room(BroadcastRoomReq),
+    Everyone(BroadcastReq),
+}
+
+/// The calls for `parts`, which keep the order of parts for one room and for
+/// one key.
+pub(crate) fn calls(parts: impl IntoIterator<Item = Part>, limits: Limits) -> Vec<Call> {
+    let mut calls: Vec<Call> = Vec::new();
+    // The newest call for each room, and the newest for keys: only those may
+    // take more without changing the order.
+    let mut rooms: HashMap<String, usize> = HashMap::new();
+    let mut keys: Option<usize> = None;
+    for part in parts {
+        let newest = match part.target {
+            Target::Room => rooms.get(&part.record.msg.room).copied(),
+            Target::AllKeys | Target::Keys(_) => keys,
+            Target::Everyone => None,
+        };
+        if let Some(call) = newest.map(|index| &mut calls[index])
+            && call.takes(&part, limits)
+        {
+            call.add(part);
+            continue;
+        }
+        let index = calls.len();
+        match part.target {
+            Target::Room => {
+                rooms.insert(part.record.msg.room.clone(), index);
+            }
+            Target::AllKeys | Target::Keys(_) => keys = Some(index),
+            Target::Everyone => {}
+        }
+        calls.push(Call::new(part));
+    }
+    calls
+}
+
+impl Call {
+    pub(crate) fn new(part: Part) -> Self {
+        Self {
+            bytes: packet_bytes(&part),
+            parts: vec![part],
+        }
+    }
+
+    fn takes(&self, part: &Part, limits: Limits) -> bool {
+        let has_room = self.parts.len() < limits.messages_max && self.bytes < limits.bytes_max;
+        has_room && self.has_target_of(part)
+    }
+
+    fn has_target_of(&self, part: &Part) -> bool {
+        let Some(first) = self.parts.first() else {
+            return false;
+        };
+        match (&first.target, &part.target) {
+            (Target::Room, Target::Room) => first.record.msg.room == part.record.msg.room,
+            // The operation that the connections must accept is the call's.
+            (Target::AllKeys | Target::Keys(_), Target::AllKeys | Target::Keys(_)) => {
+                first.record.msg.operation == part.record.msg.operation
+                    && first.keys().eq(part.keys())
+            }
+            _ => false,
+        }
+    }
+
+    fn add(&mut self, part: Part) {
+        self.bytes += packet_bytes(&part);
+        self.parts.push(part);
+    }
+
+    pub(crate) fn is_for_room(&self) -> bool {
+        matches!(self.parts.first(), Some(part) if part.target == Target::Room)
+    }
+
+    /// The call as calls for less, in their order; itself if it is for one
+    /// message to one target.
+    pub(crate) fn split(self) -> Vec<Self> {
+        let parts = self.parts.into_iter();
+        if parts.len() == 1 {
+            parts.flat_map(Part::split).map(Self::new).collect()
+        } else {
+            parts.map(Self::new).collect()
+        }
+    }
+
+    pub(crate) fn can_split(&self) -> bool {
+        match self.parts.as_slice() {
+            [part] => part.keys().nth(1).is_some(),
+            parts => parts.len() > 1,
+        }
+    }
+
+    /// The request to one of `comets` comets; `None` for a call without parts.
+    pub(crate) fn request(&self, comets: usize) -> Option<Request> {
+        let first = self.parts.first()?;
+        let msg = &first.record.msg;
+        let proto = Some(self.proto());
+        Some(match first.target {
+            Target::AllKeys | Target::Keys(_) => Request::Keys(PushMsgReq {
+                keys: first.keys().map(str::to_owned).collect(),
+                proto_op: msg.operation,
+                proto,
+            }),
+            Target::Room => Request::Room(BroadcastRoomReq {
+                room_id: msg.room.clone(),
+                proto,
+            }),
+            Target::Everyone => Request::Everyone(BroadcastReq {
+                proto_op: msg.operation,
+                proto,
+                speed: speed_of_each(msg.speed, comets),
+            }),
+        })
+    }
+
+    /// All messages as the packets that clients get.
+    fn proto(&self) -> Proto {
+        let bytes = self.parts.iter().map(packet_bytes).sum();
+        let mut body = Vec::with_capacity(bytes);
+        for part in &self.parts {
+            let msg = &part.record.msg;
+            raw::push(&mut body, Op(msg.operation), &msg.msg);
+        }
+        Proto {
+            ver: 1,
+            op: Op::RAW.0,
+            seq: 0,
+            body: body.into(),
+        }
+    }
+}
+
+fn packet_bytes(part: &Part) -> usize {
+    HEADER_BYTES + part.record.msg.msg.len()
+}
+
+/// One comet's share of a broadcast's pace; 0, which is no pace, stays so, and
+/// a pace never becomes that.
+fn speed_of_each(speed: i32, comets: usize) -> i32 {
+    let comets = i32::try_from(comets.max(1)).unwrap_or(i32::MAX);
+    match speed {
+        ..=0 => 0,
+        1.. => (speed / comets).max(1),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,190 @@
+//! What a job counts. Pushes taken = the sum of their outcomes + those pending.
+
+use halley_node::Registry;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+
+/// How a push ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The comet took it.
+    Delivered,
+    /// No comet took it before its deadline.
+    Expired,
+    /// There is no comet.
+    NoComet,
+    /// The comet that it is for is not known.
+    UnknownServer,
+    /// The comet answered that it will not take it.
+    Refused,
+    /// The lane had no room for longer than it may keep the others waiting.
+    LaneFull,
+    /// The record says nothing that can be delivered.
+    Malformed,
+    /// Not delivered when the process had to end: the log keeps it, if it can.
+    Returned,
+}
+
+impl Outcome {
+    const ALL: [Self; 8] = [
+        Self::Delivered,
+        Self::Expired,
+        Self::NoComet,
+        Self::UnknownServer,
+        Self::Refused,
+        Self::LaneFull,
+        Self::Malformed,
+        Self::Returned,
+    ];
+
+    fn labels(self) -> OutcomeLabels {
+        let (outcome, reason) = match self {
+            Self::Delivered => ("delivered", "none"),
+            Self::Expired => ("expired", "deadline"),
+            Self::NoComet => ("expired", "no_comet"),
+            Self::UnknownServer => ("dropped", "unknown_server"),
+            Self::Refused => ("dropped", "refused"),
+            Self::LaneFull => ("dropped", "lane_full"),
+            Self::Malformed => ("dropped", "malformed"),
+            Self::Returned => ("returned", "shutdown"),
+        };
+        OutcomeLabels { outcome, reason }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    outcome: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CometLabels {
+    server: String,
+}
+
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    pub(crate) records: Counter,
+    pushes: Counter,
+    pending: Gauge,
+    outcomes: [Counter; Outcome::ALL.len()],
+    queued: Family<CometLabels, Gauge>,
+    pub(crate) merged_messages: Histogram,
+    pub(crate) delivery_seconds: Histogram,
+    pub(crate) call_seconds: Histogram,
+    pub(crate) calls_repeated: Counter,
+    pub(crate) calls_refused: Counter,
+}
+
+impl Metrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let outcomes = Family::<OutcomeLabels, Counter>::default();
+        let metrics = Self {
+            records: Counter::default(),
+            pushes: Counter::default(),
+            pending: Gauge::default(),
+            outcomes: Outcome::ALL.map(|outcome| outcomes.get_or_create_owned(&outcome.labels())),
+            queued: Family::default(),
+            // 1 to 1024 messages.
+            merged_messages: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
+            // 100 µs to 52 s.
+            delivery_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 20)),
+            // 10 µs to 10 s.
+            call_seconds: Histogram::new(exponential_buckets(0.000_01, 2.0, 21)),
+            calls_repeated: Counter::default(),
+            calls_refused: Counter::default(),
+        };
+        metrics.register_counts(registry, outcomes);
+        metrics.register_calls(registry);
+        metrics
+    }
+
+    fn register_counts(&self, registry: &mut Registry, outcomes: Family<OutcomeLabels, Counter>) {
+        registry.register(
+            "halley_job_records",
+            "Records taken from the push log",
+            self.records.clone(),
+        );
+        registry.register(
+            "halley_job_pushes",
+            "Pushes taken: a record counts for each key, or for each comet it goes to",
+            self.pushes.clone(),
+        );
+        registry.register(
+            "halley_job_pushes_pending",
+            "Pushes taken whose outcome is not known yet",
+            self.pending.clone(),
+        );
+        registry.register(
+            "halley_job_push_outcomes",
+            "Pushes by how they ended",
+            outcomes,
+        );
+        registry.register(
+            "halley_job_queued_parts",
+            "Parts of records that wait in the lanes of a comet",
+            self.queued.clone(),
+        );
+    }
+
+    fn register_calls(&self, registry: &mut Registry) {
+        registry.register(
+            "halley_job_merged_messages",
+            "Messages of a call that was answered",
+            self.merged_messages.clone(),
+        );
+        registry.register(
+            "halley_job_delivery_seconds",
+            "Time from the push log's acceptance to the comet's answer",
+            self.delivery_seconds.clone(),
+        );
+        registry.register(
+            "halley_job_call_seconds",
+            "Time that a comet took to answer a call",
+            self.call_seconds.clone(),
+        );
+        registry.register(
+            "halley_job_calls_repeated",
+            "Calls that failed and were tried again",
+            self.calls_repeated.clone(),
+        );
+        registry.register(
+            "halley_job_calls_refused",
+            "Calls that the comet answered with a final error",
+            self.calls_refused.clone(),
+        );
+    }
+
+    /// Parts that wait for one comet.
+    pub(crate) fn queued(&self, server: &str) -> Gauge {
+        let server = server.to_owned();
+        self.queued.get_or_create_owned(&CometLabels { server })
+    }
+
+    /// Counts pushes that will have an outcome.
+    pub(crate) fn taken(&self, pushes: u32) {
+        self.pushes.inc_by(u64::from(pushes));
+        self.pending.inc_by(i64::from(pushes));
+    }
+
+    /// Counts the outcome of pushes that were taken.
+    pub(crate) fn ended(&self, outcome: Outcome, pushes: u32) {
+        self.outcomes[outcome as usize].inc_by(u64::from(pushes));
+        self.pending.dec_by(i64::from(pushes));
+    }
+
+    /// Pushes that ended so.
+    pub(crate) fn count(&self, outcome: Outcome) -> u64 {
+        self.outcomes[outcome as usize].get()
+    }
+
+    /// Pushes that this process accounted for.
+    pub(crate) fn accounted(&self) -> u64 {
+        let all: u64 = self.outcomes.iter().map(Counter::get).sum();
+        all - self.count(Outcome::Returned)
+    }
+}

@@ -1,0 +1,15 @@
+//! A job between a push log in memory and comets that only pretend.
+//!
+//! The clock stands still while there is work, so times are exact.
+
+// The helpers are tests, though their functions are not marked as such.
+#![allow(clippy::unwrap_used)]
+
+mod job {
+    mod drain;
+    mod failure;
+    mod golden;
+    mod merge;
+    mod order;
+    mod support;
+}
