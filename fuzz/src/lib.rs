@@ -9,9 +9,11 @@
 
 mod arrival;
 mod http_api;
+mod session;
 mod tcp_decoder;
 mod websocket;
 
 pub use http_api::http_api;
+pub use session::session;
 pub use tcp_decoder::tcp_decoder;
 pub use websocket::websocket;

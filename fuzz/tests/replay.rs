@@ -27,6 +27,11 @@ fn http_api() {
 }
 
 #[test]
+fn session() {
+    replay("session", halley_fuzz::session);
+}
+
+#[test]
 fn tcp_decoder() {
     replay("tcp_decoder", halley_fuzz::tcp_decoder);
 }
