@@ -7,7 +7,7 @@
 //! arrive in the order of the log, also when a call is repeated, and a slow
 //! lane keeps none of the others waiting.
 //!
-//! Each part ends in exactly one counted [`outcome`](metrics): delivered,
+//! Each part ends in exactly one counted outcome: delivered,
 //! expired, dropped with a reason, or returned to the log. The record is
 //! acknowledged when all of its parts have ended.
 
