@@ -15,8 +15,12 @@ ARGS ?=
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 HALLEY := $(TARGET_DIR)/release/halley --banner
 
+# fuzz/ is a workspace of its own; with the same profile it shares what is built.
+FUZZ_CARGO := CARGO_PROFILE_DEV_DEBUG=line-tables-only $(CARGO)
+FUZZ_FLAGS := --locked --manifest-path fuzz/Cargo.toml --target-dir $(TARGET_DIR)
+
 .DEFAULT_GOAL := help
-.PHONY: help run build test loom check fmt clippy docs deny advisories fuzz autobahn bench
+.PHONY: help run build test replay loom check fmt clippy docs deny advisories fuzz autobahn bench
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +35,10 @@ build: .toolchain ## build the release binary
 
 test: .toolchain ## every test: unit, property, golden vectors, corpus replay, end to end, loom
 	$(CARGO) test --locked --workspace
-	$(MAKE) --no-print-directory loom
+	$(MAKE) --no-print-directory replay loom
+
+replay: ## what fuzzing found, on the stable compiler
+	$(FUZZ_CARGO) test $(FUZZ_FLAGS)
 
 loom: ## the wake-up state machines under every interleaving
 	$(CARGO) test --locked --package halley-comet --features loom --lib loom
@@ -40,9 +47,11 @@ check: .toolchain fmt clippy docs deny ## formatting, lints, documentation, lice
 
 fmt:
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 
 clippy:
-	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets --features halley-comet/conformance-echo -- -D warnings
+	$(FUZZ_CARGO) clippy $(FUZZ_FLAGS) --all-targets -- -D warnings
 
 docs:
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps
