@@ -21,6 +21,8 @@ mod rpc;
 mod secret;
 mod serve;
 mod sink;
+#[cfg(test)]
+mod testing;
 
 pub use self::config::Config;
 #[doc(hidden)]

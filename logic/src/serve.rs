@@ -147,6 +147,7 @@ impl Logic {
                 config.http.write_timeout,
                 Listener::Http,
                 Arc::clone(&core.metrics),
+                now.clone(),
             );
             let grpc = Accept::new(
                 grpc,
@@ -154,6 +155,7 @@ impl Logic {
                 config.rpc.write_timeout,
                 Listener::Grpc,
                 Arc::clone(&core.metrics),
+                now.clone(),
             );
             let router = http::router(Arc::clone(&core));
             let rpc = Rpc::new(Arc::clone(&core));

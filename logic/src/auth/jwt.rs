@@ -181,3 +181,6 @@ fn refuse(kind: &ErrorKind) -> AuthError {
         _ => "token is invalid",
     })
 }
+
+#[cfg(test)]
+mod tests;

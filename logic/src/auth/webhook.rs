@@ -2,7 +2,7 @@
 //!
 //! The service gets a POST with `{"server", "token", "cookie"}`, the token in
 //! base64. It answers 200 with `{"mid", "key", "room_id", "accepts", "rooms",
-//! "ops", "expires_ms"}`, all of them optional, or any 4xx to refuse. Anything
+//! "ops", "expires_ms"}`, all optional but `mid`, or any 4xx to refuse. Anything
 //! else is a failure of the service: logins fail, and after several such
 //! failures in a row they fail at once for a while.
 
@@ -17,6 +17,7 @@ use bytes::Bytes;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, StatusCode, Url};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
@@ -47,15 +48,20 @@ struct Question<'a> {
     cookie: &'a str,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
+#[derive(Deserialize)]
 struct Said {
+    /// Required: an object that is something else, such as an error in an
+    /// envelope, must not pass for a client who is anonymous.
     mid: i64,
+    #[serde(default)]
     key: String,
+    #[serde(default)]
     room_id: String,
+    #[serde(default)]
     accepts: Vec<i32>,
     rooms: Option<Vec<String>>,
     ops: Option<Vec<i32>>,
+    #[serde(default)]
     expires_ms: i64,
 }
 
@@ -167,7 +173,7 @@ impl Webhook {
         let body = outbound::body(response, self.config.answer_bytes_max)
             .await
             .map_err(|error| Failure::of_error(&error))?;
-        body.and_then(|body| serde_json::from_slice::<Said>(&body).ok())
+        body.and_then(|body| Said::parse(&body))
             .map(|said| Ok(Arc::new(said.into_identity())))
             .ok_or(Failure::new(AttemptOutcome::Invalid, false))
     }
@@ -203,6 +209,12 @@ impl Failure {
 }
 
 impl Said {
+    fn parse(body: &[u8]) -> Option<Self> {
+        // On its own, a struct would be read from a list as well.
+        let object: Map<String, Value> = serde_json::from_slice(body).ok()?;
+        serde_json::from_value(Value::Object(object)).ok()
+    }
+
     fn into_identity(self) -> Identity {
         let mut allowed = Allowed {
             rooms: self.rooms,
@@ -227,3 +239,6 @@ impl Said {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use halley_backend::backoff::Backoff;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use super::socket::Socket;
 use crate::metrics::{Listener, Metrics};
@@ -28,6 +29,7 @@ pub(super) struct Accept {
     write_timeout: Duration,
     name: Listener,
     metrics: Arc<Metrics>,
+    now: CancellationToken,
 }
 
 impl Accept {
@@ -37,6 +39,7 @@ impl Accept {
         write_timeout: Duration,
         name: Listener,
         metrics: Arc<Metrics>,
+        now: CancellationToken,
     ) -> Self {
         let connections_max = connections_max.min(Semaphore::MAX_PERMITS);
         Self {
@@ -46,6 +49,7 @@ impl Accept {
             write_timeout,
             name,
             metrics,
+            now,
         }
     }
 
@@ -63,7 +67,10 @@ impl Accept {
         loop {
             let error = match self.listener.accept().await {
                 Ok((stream, peer)) => {
-                    return (Socket::new(stream, permit, self.write_timeout), peer);
+                    return (
+                        Socket::new(stream, permit, self.write_timeout, &self.now),
+                        peer,
+                    );
                 }
                 Err(error) => error,
             };

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 
 use anyhow::Context as _;
 use futures_util::stream;
@@ -55,28 +56,23 @@ pub(super) async fn serve(
         .add_service(logic)
         .add_optional_service(push_log)
         .serve_with_incoming_shutdown(incoming, drain.clone().cancelled_owned());
-    let mut under_way = 0;
-    let mut serving = std::pin::pin!(serving);
+    let mut serving = pin!(serving);
+    let mut outcome = DrainOutcome::default();
     let ended = tokio::select! {
-        ended = serving.as_mut() => Some(ended),
+        ended = serving.as_mut() => ended,
         () = drain.cancelled() => {
-            under_way = open.count();
+            outcome.clean = open.count();
             tokio::select! {
-                ended = serving => Some(ended),
-                () = now.cancelled() => None,
+                ended = serving.as_mut() => ended,
+                () = now.cancelled() => {
+                    outcome.forced = open.count();
+                    outcome.clean = outcome.clean.saturating_sub(outcome.forced);
+                    // The sockets fail now, and with them their connections.
+                    serving.await
+                }
             }
         }
     };
-    if let Some(ended) = ended {
-        ended.context("serve grpc")?;
-        return Ok(DrainOutcome {
-            clean: under_way,
-            forced: 0,
-        });
-    }
-    let forced = open.count();
-    Ok(DrainOutcome {
-        clean: under_way.saturating_sub(forced),
-        forced,
-    })
+    ended.context("serve grpc")?;
+    Ok(outcome)
 }

@@ -9,13 +9,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
 /// A TCP connection that counts against its listener's limit, and fails when
-/// its peer takes nothing for too long.
+/// its peer takes nothing for too long, or when the process ends.
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: TcpStream,
+    /// Cancelled when the process ends.
+    now: Pin<Box<WaitForCancellationFutureOwned>>,
     write_timeout: Duration,
     /// Runs while the peer takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
@@ -27,9 +30,11 @@ impl Socket {
         stream: TcpStream,
         permit: OwnedSemaphorePermit,
         write_timeout: Duration,
+        now: &CancellationToken,
     ) -> Self {
         Self {
             stream,
+            now: Box::pin(now.clone().cancelled_owned()),
             write_timeout,
             stalled: None,
             _permit: permit,
@@ -62,6 +67,11 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        // A server always waits for something to read, so this is where it
+        // learns of the end.
+        if self.now.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
@@ -103,5 +113,80 @@ impl Connected for Socket {
 
     fn connect_info(&self) -> Self::ConnectInfo {
         self.stream.connect_info()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::sync::Semaphore;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::testing::PATIENCE;
+
+    async fn pair(write_timeout: Duration, now: &CancellationToken) -> (Socket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+        (Socket::new(stream, permit, write_timeout, now), peer)
+    }
+
+    #[tokio::test]
+    async fn r21_a_peer_that_does_not_read_is_given_up() {
+        let now = CancellationToken::new();
+        let (mut socket, _peer) = pair(Duration::from_millis(100), &now).await;
+
+        let written = timeout(PATIENCE, socket.write_all(&vec![0; 64 << 20])).await;
+
+        let error = written.expect("an end in time").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_reads_slowly_is_not_given_up() {
+        const BYTES: usize = 32 << 20;
+        let now = CancellationToken::new();
+        let (mut socket, mut peer) = pair(PATIENCE, &now).await;
+
+        let (written, read) = tokio::join!(
+            async {
+                socket.write_all(&vec![0; BYTES]).await.unwrap();
+                socket.shutdown().await
+            },
+            async {
+                let mut bytes = 0;
+                let mut buffer = vec![0; 1 << 20];
+                loop {
+                    tokio::task::yield_now().await;
+                    match peer.read(&mut buffer).await.unwrap() {
+                        0 => return bytes,
+                        count => bytes += count,
+                    }
+                }
+            }
+        );
+
+        written.unwrap();
+        assert_eq!(read, BYTES);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_process_ends_the_wait_for_a_peer() {
+        let now = CancellationToken::new();
+        let (mut socket, _peer) = pair(PATIENCE, &now).await;
+
+        let (read, ()) = tokio::join!(socket.read_u8(), async {
+            tokio::task::yield_now().await;
+            now.cancel();
+        });
+
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
     }
 }

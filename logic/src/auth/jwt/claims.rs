@@ -97,7 +97,7 @@ mod tests {
 
     use super::*;
 
-    fn identity(claims: Value, wishes: Value) -> Result<Identity, AuthError> {
+    fn identity(claims: Value, wishes: &Value) -> Result<Identity, AuthError> {
         let claims: Claims = serde_json::from_value(claims).unwrap();
         let wishes = AuthBody::parse(wishes.to_string().as_bytes()).unwrap();
         claims.identity(&wishes, &JwtConfig::default())
@@ -112,22 +112,22 @@ mod tests {
             (json!({"sub": "alice"}), 0),
             (json!({}), 0),
         ] {
-            let identity = identity(claims, json!({"mid": 99})).unwrap();
+            let identity = identity(claims, &json!({"mid": 99})).unwrap();
             assert_eq!(identity.mid, mid);
         }
     }
 
     #[test]
     fn s3_the_key_of_the_claims_stands_above_the_wish() {
-        let identity = identity(json!({"mid": 7, "key": "phone"}), json!({"key": "x"})).unwrap();
+        let identity = identity(json!({"mid": 7, "key": "phone"}), &json!({"key": "x"})).unwrap();
 
         assert_eq!(identity.key, Key::Given("phone".to_owned()));
     }
 
     #[test]
     fn s3_a_wished_key_is_of_the_users_own() {
-        let given = identity(json!({"mid": 7}), json!({"key": "8:phone"})).unwrap();
-        let fresh = identity(json!({"mid": 7}), json!({})).unwrap();
+        let given = identity(json!({"mid": 7}), &json!({"key": "8:phone"})).unwrap();
+        let fresh = identity(json!({"mid": 7}), &json!({})).unwrap();
 
         assert_eq!(given.key, Key::Given("7:8:phone".to_owned()));
         assert_eq!(fresh.key, Key::Fresh("7:".to_owned()));
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn s3_strangers_cannot_wish_each_others_key() {
         for claims in [json!({}), json!({"mid": 0}), json!({"mid": -7})] {
-            let identity = identity(claims, json!({"key": "k"})).unwrap();
+            let identity = identity(claims, &json!({"key": "k"})).unwrap();
             assert_eq!(identity.key, Key::Fresh("0:".to_owned()));
         }
     }
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn s5_a_wished_room_must_be_allowed() {
         let claims = json!({"rooms": ["live://*"], "room_id": "chat://1"});
-        let room = |wish| identity(claims.clone(), json!({"room_id": wish}));
+        let room = |wish| identity(claims.clone(), &json!({"room_id": wish}));
 
         assert_eq!(room("").unwrap().room_id, "chat://1");
         assert_eq!(room("live://7").unwrap().room_id, "live://7");
@@ -162,7 +162,7 @@ mod tests {
     fn s5_wished_operations_are_cut_to_the_allowed() {
         let claims = json!({"ops": [1000, 1001], "accepts": [1001, 1002]});
         let accepts = |wish: Value| {
-            identity(claims.clone(), json!({"accepts": wish}))
+            identity(claims.clone(), &json!({"accepts": wish}))
                 .unwrap()
                 .accepts
         };
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn the_connection_ends_with_the_token_and_the_leeway() {
         let expires_ms = |exp| {
-            let identity = identity(json!({"exp": exp}), json!({})).unwrap();
+            let identity = identity(json!({"exp": exp}), &json!({})).unwrap();
             identity.grant.unwrap().expires_ms
         };
 
@@ -186,6 +186,6 @@ mod tests {
 
     #[test]
     fn claims_without_restrictions_are_no_grant() {
-        assert_eq!(identity(json!({"mid": 1}), json!({})).unwrap().grant, None);
+        assert_eq!(identity(json!({"mid": 1}), &json!({})).unwrap().grant, None);
     }
 }
