@@ -142,9 +142,8 @@ impl fmt::Display for Banner {
             for (_, line) in to_try {
                 writeln!(f, "  {line}")?;
             }
-            writeln!(f)?;
         }
-        Ok(())
+        writeln!(f)
     }
 }
 

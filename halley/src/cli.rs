@@ -66,7 +66,7 @@ struct ServeArgs {
 #[derive(Args, Debug)]
 struct ConfigArgs {
     /// TOML file; halley print-config shows what can be in it
-    #[arg(long, short, value_name = "FILE", env = CONFIG_VARIABLE)]
+    #[arg(long, short, value_name = "FILE", env = CONFIG_VARIABLE, hide_env_values = true)]
     config: Option<PathBuf>,
     /// Set any key, such as comet.delivery.buckets=64
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]

@@ -163,6 +163,8 @@ impl Running {
                 self.outcome += outcome;
                 // While draining, a stage may also end because what feeds it has ended.
                 if self.draining {
+                    let DrainOutcome { clean, forced } = outcome;
+                    info!(stage = name, clean, forced, "stage drained");
                     return;
                 }
                 anyhow!("{name} ended unexpectedly")

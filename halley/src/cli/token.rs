@@ -28,7 +28,12 @@ pub(super) struct Args {
     )]
     key_file: Option<PathBuf>,
     /// What the private key is for
-    #[arg(long, value_enum, requires = "key_file")]
+    #[arg(
+        long,
+        value_enum,
+        requires = "key_file",
+        conflicts_with = "secret_file"
+    )]
     algorithm: Option<Algorithm>,
     /// Name of the key in a key set
     #[arg(long, value_name = "NAME")]
@@ -150,4 +155,137 @@ fn signing_key(args: &Args) -> anyhow::Result<(jsonwebtoken::Algorithm, Encoding
 
 fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
     fs::read(file).with_context(|| format!("read {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use jsonwebtoken::{Algorithm as Alg, DecodingKey, Validation};
+    use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519};
+    use serde_json::{Value, json};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Token {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn token(args: &[&str]) -> anyhow::Result<String> {
+        let arguments = ["token"].iter().chain(args);
+        make(&Token::try_parse_from(arguments)?.args)
+    }
+
+    fn claims(token: &str, algorithm: Alg, key: &DecodingKey) -> Value {
+        let mut validation = Validation::new(algorithm);
+        validation.set_audience(&["im"]);
+        validation.set_issuer(&["me"]);
+        jsonwebtoken::decode::<Value>(token, key, &validation)
+            .expect("a valid token")
+            .claims
+    }
+
+    #[test]
+    fn claims_say_what_was_asked_for() {
+        let dir = TempDir::new().unwrap();
+        let file = dir.path().join("secret");
+        fs::write(&file, "a secret of thirty-two characters\n").unwrap();
+        let file = file.to_str().unwrap();
+
+        let token = token(&[
+            "--secret-file",
+            file,
+            "--mid",
+            "7",
+            "--key",
+            "phone",
+            "--room",
+            "live://1",
+            "--rooms",
+            "live://*,chat://1",
+            "--accepts",
+            "1000",
+            "--ops",
+            "1000,1001",
+            "--expires",
+            "90s",
+            "--issuer",
+            "me",
+            "--audience",
+            "im",
+            "--kid",
+            "k1",
+        ])
+        .unwrap();
+
+        let key = DecodingKey::from_secret(b"a secret of thirty-two characters");
+        let mut claims = claims(&token, Alg::HS256, &key);
+        let lasts = claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap();
+        assert_eq!(lasts, 90);
+        let claims = claims.as_object_mut().unwrap();
+        claims.remove("exp");
+        claims.remove("iat");
+        assert_eq!(
+            Value::Object(claims.clone()),
+            json!({
+                "mid": 7, "key": "phone", "room_id": "live://1",
+                "rooms": ["live://*", "chat://1"], "accepts": [1000], "ops": [1000, 1001],
+                "iss": "me", "aud": "im",
+            })
+        );
+        let header = jsonwebtoken::decode_header(&token).unwrap();
+        assert_eq!(header.kid.as_deref(), Some("k1"));
+    }
+
+    #[test]
+    fn private_keys_sign_for_their_public_ones() {
+        let dir = TempDir::new().unwrap();
+        let file = dir.path().join("key.pem");
+        let path = file.to_str().unwrap();
+        let asymmetric = |name| {
+            let args = ["--key-file", path, "--algorithm", name, "--mid", "7"];
+            token(&[&args[..], &["--issuer", "me", "--audience", "im"]].concat())
+        };
+
+        let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        fs::write(&file, pair.serialize_pem()).unwrap();
+        let key = DecodingKey::from_ec_pem(pair.public_key_pem().as_bytes()).unwrap();
+        assert_eq!(
+            claims(&asymmetric("ES256").unwrap(), Alg::ES256, &key)["mid"],
+            7
+        );
+        let error = format!("{:#}", asymmetric("EdDSA").unwrap_err());
+        assert!(error.contains("key.pem as a key for EdDSA"), "{error}");
+
+        let pair = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+        fs::write(&file, pair.serialize_pem()).unwrap();
+        let key = DecodingKey::from_ed_pem(pair.public_key_pem().as_bytes()).unwrap();
+        assert_eq!(
+            claims(&asymmetric("EdDSA").unwrap(), Alg::EdDSA, &key)["mid"],
+            7
+        );
+    }
+
+    #[test]
+    fn unusable_files_are_named() {
+        let dir = TempDir::new().unwrap();
+        let file = dir.path().join("secret");
+        let path = file.to_str().unwrap();
+        let error = || {
+            format!(
+                "{:#}",
+                token(&["--secret-file", path, "--mid", "7"]).unwrap_err()
+            )
+        };
+
+        assert!(
+            error().starts_with(&format!("read {path}: ")),
+            "{}",
+            error()
+        );
+        fs::write(&file, "\n").unwrap();
+        assert_eq!(error(), format!("{path} is empty"));
+    }
 }

@@ -12,9 +12,6 @@ use toml::{Table, Value};
 /// The reference file.
 pub(super) const REFERENCE: &str = include_str!("../../../halley.toml");
 
-/// Marks a value that is not the default.
-pub(super) const EXAMPLE: &str = "# example";
-
 /// The reference file with the values of `config` in force.
 pub(super) fn render(config: &Table) -> String {
     let mut rendered = String::with_capacity(REFERENCE.len());

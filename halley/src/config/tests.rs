@@ -6,9 +6,12 @@ use std::path::Path;
 use tempfile::TempDir;
 use toml::{Table, Value};
 
-use super::reference::{EXAMPLE, REFERENCE, key_of, section_of};
+use super::reference::{REFERENCE, key_of, section_of};
 use super::{Config, Loader};
 use crate::process::Role;
+
+/// Marks a value in the reference file that is not the default.
+const EXAMPLE: &str = "# example";
 
 fn set(sets: &[(&str, &str)]) -> anyhow::Result<Config> {
     load(None, &[], sets)

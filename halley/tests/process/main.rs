@@ -1,0 +1,7 @@
+//! The real binary, started, used and ended as its users do.
+
+mod failures;
+mod first_message;
+mod roles;
+mod signals;
+mod support;

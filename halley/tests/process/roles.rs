@@ -1,0 +1,72 @@
+//! Each role in a process of its own, connected over gRPC by a fixed list: a
+//! push to logic reaches a client of comet through job, and each process drains
+//! on its own.
+
+use std::fs;
+
+use crate::support::{Halley, http, push};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+#[test]
+fn a_push_travels_through_three_processes() {
+    let (logic, at_logic) = Halley::serve(&["logic"]);
+    let peers = format!("--set=peers.logic={}", at_logic.at("logic grpc"));
+    let admin = "--set=admin.bind=127.0.0.1:0";
+    let (comet, at_comet) = Halley::serve(&["comet", &peers, admin]);
+    let comets = format!(
+        "--set=peers.comets=[{{ server = 'comet-test', addr = '{}' }}]",
+        at_comet.at("comet grpc")
+    );
+    let (job, _) = Halley::serve(&["job", &peers, &comets]);
+
+    let url = at_comet.at("tcp ");
+    let args = ["connect", &url, "--room", "live://1000", "--count", "1"];
+    let mut client = Halley::start(&args);
+    client.stdout.wait_for("# connected to ");
+    push(at_logic.http(), "from afar");
+    client.stdout.wait_for("1000 from afar");
+    assert_eq!(client.end().code, Some(0));
+
+    let admin = at_comet.at("admin");
+    let admin = admin
+        .trim_start_matches("http://")
+        .trim_end_matches("/readyz");
+    let metrics = http(admin.parse().unwrap(), "GET", "/metrics", "");
+    assert!(metrics.contains("halley_comet_connections"), "{metrics}");
+
+    for (name, process) in [("job", job), ("comet", comet), ("logic", logic)] {
+        process.signal(Signal::TERM);
+        let ended = process.end();
+        assert_eq!(ended.code, Some(0), "{name}: {}", ended.stderr);
+        assert!(
+            ended.stderr.contains(r#""message":"drained""#),
+            "{name}: {}",
+            ended.stderr
+        );
+    }
+}
+
+#[test]
+fn a_token_of_ours_opens_a_server_that_asks_for_one() {
+    let dir = TempDir::new().unwrap();
+    let secret = dir.path().join("secret");
+    fs::write(&secret, "one that nobody else knows, 32 bytes\n").unwrap();
+    let secret = secret.to_str().unwrap();
+    let key_file = format!("--set=logic.auth.jwt.key_file={secret}");
+    let (_server, listening) = Halley::serve(&["--set=logic.auth.mode=jwt", &key_file]);
+    let url = listening.at("tcp ");
+
+    let token = Halley::start(&["token", "--secret-file", secret, "--mid", "7"]).end();
+    assert_eq!(token.code, Some(0), "{}", token.stderr);
+    let env = [("HALLEY_TOKEN", token.stdout.trim())];
+    let connect = ["connect", &url, "--room", "live://1000", "--count", "1"];
+    let mut client = Halley::start_with(&connect, &env);
+    client.stdout.wait_for("# connected to ");
+    push(listening.http(), "for those who may");
+    assert_eq!(client.end().code, Some(0));
+
+    let mut stranger = Halley::start(&["connect", &url]);
+    let refused = stranger.stdout.wait_for("#");
+    assert!(refused.contains("login refused"), "{refused}");
+}
