@@ -8,6 +8,7 @@ mod socket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use halley_backend::push_log::{PushLog, PushLogService};
@@ -25,6 +26,9 @@ use crate::core::Core;
 use crate::http;
 use crate::metrics::Listener;
 use crate::rpc::Rpc;
+
+/// How often a node that drains looks whether its push log is empty.
+const LOG_LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What logic needs from the process.
 #[derive(Debug)]
@@ -160,19 +164,33 @@ impl Logic {
             let router = http::router(Arc::clone(&core));
             let rpc = Rpc::new(Arc::clone(&core));
             latch.ready();
+            let serves_log = push_log_service.is_some();
+            let closing = CancellationToken::new();
             // The sink outlives the service, which fills it.
             let served = CancellationToken::new();
             let serving = async {
                 let _served = served.clone().drop_guard();
-                let http = http1::serve(http, router, pushes, &config.http, &drain, &now);
-                let grpc = grpc::serve(grpc, rpc, push_log_service, &config.rpc, &drain, &now);
+                let http = http1::serve(http, router, pushes, &config.http, &closing, &now);
+                let grpc = grpc::serve(grpc, rpc, push_log_service, &config.rpc, &closing, &now);
                 tokio::try_join!(async { Ok(http.await) }, grpc)
             };
-            let (serving, mut outcome, ()) = tokio::join!(
+            let (serving, mut outcome, (), ()) = tokio::join!(
                 serving,
                 core.sink.run(&served, &now),
                 core.auth.watch(&served),
+                async {
+                    let _closing = closing.clone().drop_guard();
+                    tokio::select! {
+                        () = until_closing(&core, serves_log, &drain) => {}
+                        () = now.cancelled() => {}
+                        () = served.cancelled() => {}
+                    }
+                },
             );
+            let left = core.push_log.depth().map_or(0, |depth| depth.records);
+            if left > 0 {
+                tracing::error!(records = left, "accepted pushes are lost with this process");
+            }
             let (http, grpc) = serving?;
             outcome += http;
             outcome += grpc;
@@ -206,6 +224,16 @@ async fn drain_pushes(
         clean: under_way.saturating_sub(forced),
         forced,
     })
+}
+
+/// Returns when the listeners may close: not before `drain` is cancelled, nor
+/// while the push log holds records that only jobs in other processes can take.
+async fn until_closing(core: &Core, serves_log: bool, drain: &CancellationToken) {
+    drain.cancelled().await;
+    let mut looks = tokio::time::interval(LOG_LOOK_INTERVAL);
+    while serves_log && core.push_log.depth().is_some_and(|depth| depth.records > 0) {
+        looks.tick().await;
+    }
 }
 
 /// Starts a stage.

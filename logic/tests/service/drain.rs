@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::post;
+use halley_backend::push_log::{PushLog, RemoteConfig, RemotePeer, RemotePushLog};
 use halley_logic::config::SinkMode;
 use halley_node::DrainOutcome;
 use halley_proto::goim::logic::ReceiveReq;
@@ -14,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
+use tonic::transport::Endpoint;
 
 use crate::harness::{Mood, Node, PATIENCE};
 
@@ -130,6 +132,36 @@ async fn what_hangs_is_cut_off_when_time_is_up() {
     assert!(node.rest.end().await.forced >= 1);
     let login = timeout(PATIENCE, login).await.expect("an end");
     assert!(login.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_held_for_jobs_of_other_processes() {
+    let node = Node::start_with_jobs_elsewhere();
+    assert!(node.http(PUSH).await.starts_with("HTTP/1.1 200"));
+    node.push.drain().await;
+    node.rest.drain.cancel();
+
+    // A job that was away comes only now.
+    let peer = RemotePeer {
+        name: "logic-1".to_owned(),
+        channel: Endpoint::try_from(format!("http://{}", node.addresses.grpc))
+            .unwrap()
+            .connect_lazy(),
+    };
+    let log = RemotePushLog::new(vec![peer], RemoteConfig::default());
+    let mut subscription = log.subscribe().await.unwrap();
+    let delivery = timeout(PATIENCE, subscription.next())
+        .await
+        .expect("a record")
+        .unwrap();
+    assert_eq!(delivery.msg.msg, "hi");
+    delivery.ack.done();
+
+    let acknowledging = timeout(PATIENCE, subscription.next());
+    tokio::select! {
+        outcome = node.rest.end() => assert_eq!(outcome.forced, 0),
+        more = acknowledging => panic!("{more:?}"),
+    }
 }
 
 #[tokio::test]

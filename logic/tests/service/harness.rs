@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use halley_backend::push_log::{MemoryConfig, MemoryPushLog};
+use halley_backend::push_log::{
+    MemoryConfig, MemoryPushLog, PushLog, PushLogService, ServiceConfig,
+};
 use halley_backend::sessions::{
     Binding, MemorySessions, MemorySessionsConfig, Sessions, SessionsError,
 };
@@ -154,6 +156,15 @@ impl Node {
     pub(crate) fn start(configure: impl FnOnce(&mut Config)) -> Self {
         let mut config = config();
         configure(&mut config);
+        Self::build(config, false)
+    }
+
+    /// A node with jobs in other processes.
+    pub(crate) fn start_with_jobs_elsewhere() -> Self {
+        Self::build(config(), true)
+    }
+
+    fn build(config: Config, serves_log: bool) -> Self {
         let sessions = Arc::new(MoodySessions {
             inner: MemorySessions::new(MemorySessionsConfig::default()),
             mood: Mutex::default(),
@@ -161,11 +172,16 @@ impl Node {
         });
         let registry = SharedRegistry::default();
         let readiness = Readiness::default();
+        let push_log = Arc::new(MemoryPushLog::new(MemoryConfig::default()));
+        let service = PushLogService::new(
+            Arc::clone(&push_log) as Arc<dyn PushLog>,
+            ServiceConfig::default(),
+        );
         let logic = Logic::build(
             config,
             Deps {
-                push_log: Arc::new(MemoryPushLog::new(MemoryConfig::default())),
-                push_log_service: None,
+                push_log,
+                push_log_service: serves_log.then(|| service.into_server()),
                 sessions: Arc::clone(&sessions) as Arc<dyn Sessions>,
                 registry: Arc::clone(&registry),
                 readiness: readiness.clone(),
