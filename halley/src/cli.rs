@@ -62,7 +62,7 @@ struct ServeArgs {
 
 /// Where the configuration comes from: later ones win, key by key.
 ///
-/// Defaults, the file, variables such as HALLEY_LOG__FILTER, flags.
+/// Defaults, the file, variables such as `HALLEY_LOG__FILTER`, flags.
 #[derive(Args, Debug)]
 struct ConfigArgs {
     /// TOML file; halley print-config shows what can be in it

@@ -73,8 +73,15 @@ async fn start_and_run(role: Role, config: Config, banner: bool) -> anyhow::Resu
     let (registry, readiness) = (SharedRegistry::default(), Readiness::default());
     let deadline = config.drain.deadline;
     let built = roles::build(role, config, &registry, &readiness)?;
-    announce(&built.banner, banner);
-    run(built.stages, deadline, readiness, signals).await
+    let announcing = async {
+        readiness.ready().await;
+        announce(&built.banner, banner);
+        std::future::pending().await
+    };
+    tokio::select! {
+        ended = run(built.stages, deadline, readiness.clone(), signals) => ended,
+        ended = announcing => ended,
+    }
 }
 
 fn announce(banner: &Banner, asked_for: bool) {

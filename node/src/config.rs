@@ -81,6 +81,7 @@ impl Loader {
     /// # Panics
     ///
     /// When `defaults` cannot be written as a table of TOML.
+    #[must_use]
     pub fn defaults(mut self, defaults: &impl Serialize) -> Self {
         let defaults = toml::Value::try_from(defaults).expect("defaults can be written in TOML");
         self.root.merge(Entry::default(defaults));

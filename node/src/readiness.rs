@@ -1,14 +1,23 @@
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 /// Whether a process should get work: ready once every part that holds a
 /// [`Latch`] has released it, and no longer once it drains.
 ///
 /// Clones share one state.
 #[derive(Clone, Default)]
-pub struct Readiness(Arc<Mutex<State>>);
+pub struct Readiness(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// Somebody may be ready now.
+    released: Notify,
+}
 
 #[derive(Default)]
 struct State {
@@ -28,7 +37,7 @@ impl Readiness {
     /// Makes readiness wait for the part called `name`. Several parts of one
     /// name each count.
     pub fn latch(&self, name: &'static str) -> Latch {
-        self.0.lock().waiting.push(name);
+        self.0.state.lock().waiting.push(name);
         Latch {
             readiness: self.clone(),
             name,
@@ -36,22 +45,34 @@ impl Readiness {
     }
 
     pub fn is_ready(&self) -> bool {
-        let state = self.0.lock();
+        let state = self.0.state.lock();
         state.waiting.is_empty() && !state.draining
     }
 
+    /// Waits until no part is waited for, also when the process drains by then.
+    pub async fn ready(&self) {
+        loop {
+            let mut released = pin!(self.0.released.notified());
+            released.as_mut().enable();
+            if self.0.state.lock().waiting.is_empty() {
+                return;
+            }
+            released.await;
+        }
+    }
+
     pub fn is_draining(&self) -> bool {
-        self.0.lock().draining
+        self.0.state.lock().draining
     }
 
     /// The parts that are not ready yet, in the order in which they asked.
     pub fn waiting(&self) -> Vec<&'static str> {
-        self.0.lock().waiting.clone()
+        self.0.state.lock().waiting.clone()
     }
 
     /// From now on the process is not ready, for good.
     pub fn set_draining(&self) {
-        self.0.lock().draining = true;
+        self.0.state.lock().draining = true;
     }
 }
 
@@ -64,16 +85,20 @@ impl Latch {
 
 impl Drop for Latch {
     fn drop(&mut self) {
-        let waiting = &mut self.readiness.0.lock().waiting;
+        let Shared { state, released } = &*self.readiness.0;
+        let waiting = &mut state.lock().waiting;
         if let Some(index) = waiting.iter().position(|name| *name == self.name) {
             waiting.remove(index);
+        }
+        if waiting.is_empty() {
+            released.notify_waiters();
         }
     }
 }
 
 impl fmt::Debug for Readiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.0.lock();
+        let state = self.0.state.lock();
         f.debug_struct("Readiness")
             .field("waiting", &state.waiting)
             .field("draining", &state.draining)
@@ -112,6 +137,22 @@ mod tests {
         assert_eq!(readiness.waiting(), ["listener"]);
 
         other.ready();
+        assert!(readiness.is_ready());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_told_when_the_last_latch_is_gone() {
+        let readiness = Readiness::default();
+        readiness.ready().await;
+
+        let (one, other) = (readiness.latch("one"), readiness.latch("other"));
+        one.ready();
+        let release = async {
+            tokio::task::yield_now().await;
+            other.ready();
+        };
+        tokio::join!(readiness.ready(), release);
+
         assert!(readiness.is_ready());
     }
 

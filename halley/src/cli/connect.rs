@@ -23,8 +23,12 @@ pub(super) struct Args {
     /// tcp://, tls://, ws:// or wss://host:port of a comet
     #[arg(value_name = "URL", default_value = "tcp://127.0.0.1:3101")]
     url: Endpoint,
-    /// Room to join, in full, such as live://1000
-    #[arg(long, short, default_value = "")]
+    #[arg(
+        long,
+        short,
+        default_value = "",
+        help = "Room to join, in full, such as live://1000"
+    )]
     room: String,
     /// The user; 0 is a stranger
     #[arg(long, default_value_t = 0)]
@@ -183,7 +187,7 @@ impl Terminal {
                 });
                 self.print(&format!("# {reason}{then}")).await
             }
-            _ => Ok(()),
+            Event::Online(_) | _ => Ok(()),
         }
     }
 

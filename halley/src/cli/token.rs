@@ -16,8 +16,12 @@ pub(super) const VARIABLE: &str = "HALLEY_TOKEN";
 #[derive(clap::Args, Debug)]
 #[command(group = ArgGroup::new("signed with").required(true))]
 pub(super) struct Args {
-    /// File with the secret that logic.auth.jwt.key_file has too (HS256)
-    #[arg(long, value_name = "FILE", group = "signed with")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        group = "signed with",
+        help = "File with the secret that logic.auth.jwt.key_file has too (HS256)"
+    )]
     secret_file: Option<PathBuf>,
     /// File with the private key, as PEM, of the public one that logic has
     #[arg(
@@ -44,8 +48,7 @@ pub(super) struct Args {
     /// Name of the connection; without it the client chooses one
     #[arg(long)]
     key: Option<String>,
-    /// Room to join at login, in full, such as live://1000
-    #[arg(long)]
+    #[arg(long, help = "Room to join at login, in full, such as live://1000")]
     room: Option<String>,
     /// The only rooms that the client may join; live://* stands for all of a type
     #[arg(long, value_name = "ROOM,…", value_delimiter = ',')]

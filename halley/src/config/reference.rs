@@ -50,13 +50,14 @@ fn table_at<'a>(config: &'a Table, name: &str) -> Option<&'a Table> {
 
 /// The line that sets a key.
 fn set(key: &str, value: &Value) -> String {
-    match value {
-        // Half of a float's digits mean nothing when its key takes half of a float.
-        Value::Float(float) if f64::from(narrow(*float)) == *float => {
-            format!("{key} = {:?}", narrow(*float))
+    if let Value::Float(float) = value {
+        // Of a float that a key holds as an f32, half of the digits mean nothing.
+        let short = narrow(*float);
+        if f64::from(short).to_bits() == float.to_bits() {
+            return format!("{key} = {short:?}");
         }
-        value => format!("{key} = {value}"),
     }
+    format!("{key} = {value}")
 }
 
 #[expect(

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
-use toml::{Table, Value};
+use toml::Table;
 
 use super::reference::{REFERENCE, key_of, section_of};
 use super::{Config, Loader};
@@ -54,15 +54,13 @@ fn uncommented(examples: bool) -> String {
 fn paths(table: &Table) -> BTreeSet<String> {
     let mut paths = BTreeSet::new();
     for (key, value) in table {
-        match value {
-            Value::Table(inner) if !inner.is_empty() => {
-                paths.extend(
-                    self::paths(inner)
-                        .into_iter()
-                        .map(|path| format!("{key}.{path}")),
-                );
+        let inner = value.as_table().filter(|inner| !inner.is_empty());
+        match inner {
+            Some(inner) => {
+                let inner = self::paths(inner).into_iter();
+                paths.extend(inner.map(|path| format!("{key}.{path}")));
             }
-            _ => {
+            None => {
                 paths.insert(key.clone());
             }
         }
