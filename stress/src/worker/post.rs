@@ -135,11 +135,12 @@ impl Post {
         } else {
             &self.heartbeat_tcp
         };
+        let sent_ns = now_ns();
         member.write(frame)?;
         state.tally.heartbeats_sent += 1;
         // An answer that is still missing keeps its start, so that its round trip is not cut short.
         if member.heartbeat_ns == 0 {
-            member.heartbeat_ns = now_ns();
+            member.heartbeat_ns = sent_ns;
         }
         Ok(())
     }
