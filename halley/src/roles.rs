@@ -8,9 +8,8 @@ use halley_backend::sessions::MemorySessions;
 use halley_comet::Comet;
 use halley_job::{Job, Peer};
 use halley_logic::{Deps, Logic};
-use halley_node::{DrainOutcome, Readiness, SharedRegistry, Stage, admin};
+use halley_node::{Readiness, SharedRegistry, Stage, admin};
 use halley_proto::remote::{RemoteComet, RemoteLogic};
-use tokio_util::sync::CancellationToken;
 
 use crate::banner::Banner;
 use crate::config::Config;
@@ -108,11 +107,10 @@ fn logic(
     readiness: &Readiness,
     banner: &mut Banner,
 ) -> anyhow::Result<Vec<Stage>> {
-    let push_log = MemoryPushLog::new(config.push_log.memory);
-    let shared: Arc<dyn PushLog> = Arc::new(push_log.clone());
-    let service = PushLogService::new(Arc::clone(&shared), config.push_log.service);
+    let push_log: Arc<dyn PushLog> = Arc::new(MemoryPushLog::new(config.push_log.memory));
+    let service = PushLogService::new(Arc::clone(&push_log), config.push_log.service);
     let deps = Deps {
-        push_log: shared,
+        push_log,
         push_log_service: Some(service.into_server()),
         sessions: Arc::new(MemorySessions::new(config.sessions.memory)),
         registry: registry.clone(),
@@ -121,7 +119,7 @@ fn logic(
     let logic = Logic::build(config.logic, deps)?;
     banner.logic(&logic.addresses());
     let logic = logic.spawn();
-    Ok(vec![logic.push, empty(push_log), logic.rest])
+    Ok(vec![logic.push, logic.rest])
 }
 
 fn job(
@@ -155,21 +153,4 @@ fn remote_comets(peers: &Peers) -> anyhow::Result<Vec<Peer>> {
             })
         })
         .collect()
-}
-
-/// Waits, when it drains, until jobs in other processes have taken everything
-/// that was accepted.
-fn empty(push_log: MemoryPushLog) -> Stage {
-    let (drain, now) = (CancellationToken::new(), CancellationToken::new());
-    let (draining, ending) = (drain.clone(), now.clone());
-    Stage::new("push log", drain, now, async move {
-        draining.cancelled().await;
-        push_log.close().await;
-        ending.run_until_cancelled(push_log.drained()).await;
-        let left = push_log.depth().map_or(0, |depth| depth.records);
-        Ok(DrainOutcome {
-            clean: 0,
-            forced: u64::try_from(left).unwrap_or(u64::MAX),
-        })
-    })
 }

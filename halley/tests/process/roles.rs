@@ -48,6 +48,33 @@ fn a_push_travels_through_three_processes() {
 }
 
 #[test]
+fn a_draining_logic_waits_for_a_job_to_take_what_it_accepted() {
+    let (mut logic, at_logic) = Halley::serve(&["logic"]);
+    let peers = format!("--set=peers.logic={}", at_logic.at("logic grpc"));
+    let (_comet, at_comet) = Halley::serve(&["comet", &peers]);
+    let url = at_comet.at("tcp ");
+    let args = ["connect", &url, "--room", "live://1000", "--count", "1"];
+    let mut client = Halley::start(&args);
+    client.stdout.wait_for("# connected to ");
+
+    push(at_logic.http(), "still there");
+    logic.signal(Signal::TERM);
+    logic
+        .stderr
+        .wait_for(r#""message":"draining stage","stage":"logic""#);
+    let comets = format!(
+        "--set=peers.comets=[{{ server = 'comet-test', addr = '{}' }}]",
+        at_comet.at("comet grpc")
+    );
+    let (_job, _) = Halley::serve(&["job", &peers, &comets]);
+
+    client.stdout.wait_for("1000 still there");
+    let logic = logic.end();
+    assert_eq!(logic.code, Some(0), "{}", logic.stderr);
+    assert!(!logic.stderr.contains("lost"), "{}", logic.stderr);
+}
+
+#[test]
 fn a_token_of_ours_opens_a_server_that_asks_for_one() {
     let dir = TempDir::new().unwrap();
     let secret = dir.path().join("secret");
