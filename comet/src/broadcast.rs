@@ -90,6 +90,7 @@ impl Broadcaster {
 async fn send(hub: &Hub, broadcast: Broadcast) {
     let started = Instant::now();
     let mut sent = 0u64;
+    let mut addressed = 0u64;
     let mut connections = Vec::with_capacity(CHUNK_SLOTS);
     let slots = chunk_slots(broadcast.speed);
     for bucket in 0..hub.buckets.count() {
@@ -99,7 +100,7 @@ async fn send(hub: &Hub, broadcast: Broadcast) {
             .copy_connections(bucket, from, slots, &mut connections)
         {
             from += slots;
-            push(hub, &broadcast, &connections);
+            addressed += push(hub, &broadcast, &connections);
             sent += connections.len() as u64;
             if broadcast.speed > 0 {
                 tokio::select! {
@@ -112,18 +113,32 @@ async fn send(hub: &Hub, broadcast: Broadcast) {
             }
         }
     }
+    if addressed == 0 {
+        let messages = u64::from(broadcast.frame.messages());
+        hub.metrics.pushed(PushKind::All, messages);
+        let offline = Tally {
+            offline: messages,
+            ..Tally::default()
+        };
+        hub.metrics.count(&offline);
+    }
 }
 
-fn push(hub: &Hub, broadcast: &Broadcast, connections: &[Arc<crate::connection::Connection>]) {
+/// Returns how many of the connections accept it.
+fn push(
+    hub: &Hub,
+    broadcast: &Broadcast,
+    connections: &[Arc<crate::connection::Connection>],
+) -> u64 {
     let mut tally = Tally::default();
     let messages = u64::from(broadcast.frame.messages());
     let addressed = connections
         .iter()
         .filter(|connection| hub.push_to(connection, broadcast.op, &broadcast.frame, &mut tally))
-        .count();
-    hub.metrics
-        .pushed(PushKind::All, messages * addressed as u64);
+        .count() as u64;
+    hub.metrics.pushed(PushKind::All, messages * addressed);
     tally.report(&hub.metrics);
+    addressed
 }
 
 /// No more at once than a tenth of a second's worth.

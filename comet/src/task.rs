@@ -79,7 +79,8 @@ impl<F: Framing, I: Io> Serve<F, I> {
             framing,
             io,
             has_unread: !read.is_empty(),
-            partial: read,
+            // Without the room that the handshake read into.
+            partial: read.as_slice().to_vec(),
             grant,
             call: None,
             _permit: permit,
