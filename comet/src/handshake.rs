@@ -252,7 +252,7 @@ impl<S: Stream, F: Framing> Client<S, F> {
             connection,
             slot,
             transport,
-            self.read,
+            &self.read,
             grant,
             self.permit,
         ))

@@ -68,7 +68,7 @@ impl<F: Framing, I: Io> Serve<F, I> {
         connection: Arc<Connection>,
         slot: Slot,
         (framing, io): (F, I),
-        read: Vec<u8>,
+        read: &[u8],
         grant: Option<Box<Grant>>,
         permit: Permit,
     ) -> Self {
@@ -80,7 +80,7 @@ impl<F: Framing, I: Io> Serve<F, I> {
             io,
             has_unread: !read.is_empty(),
             // Without the room that the handshake read into.
-            partial: read.as_slice().to_vec(),
+            partial: read.to_vec(),
             grant,
             call: None,
             _permit: permit,

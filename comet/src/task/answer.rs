@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use halley_proto::goim::logic::ConnectReply;
 use halley_wire::{CloseReason, Header, Op, PacketRef};
 
 use super::{Called, Serve, is_answered, proto};
+use crate::bucket::Identity;
 use crate::clock::Tick;
 use crate::hub::Hub;
 use crate::session::{self, Action, Grant, RoomChange};
@@ -135,7 +137,7 @@ impl<F: Framing, I: Io> Serve<F, I> {
                 .connect(connection.id(), token, String::new(), true)
                 .await;
             match (login, identity) {
-                (Ok(login), Some(identity)) if login.reply.mid == identity.mid => {
+                (Ok(login), Some(identity)) if is_same(&login.reply, &identity) => {
                     let grant = login.grant.unwrap_or_default();
                     Called::Refreshed(header, Box::new(Grant::from_proto(&grant)))
                 }
@@ -149,6 +151,11 @@ impl<F: Framing, I: Io> Serve<F, I> {
             }
         }));
     }
+}
+
+/// Whether a new token is the same client's; one that names no key fits any.
+fn is_same(reply: &ConnectReply, identity: &Identity) -> bool {
+    reply.mid == identity.mid && (reply.key.is_empty() || *reply.key == *identity.key)
 }
 
 /// The tick at which a grant ends.

@@ -167,9 +167,13 @@ async fn a_refresh_for_somebody_else_closes() {
     });
     let mut client = node.log_in("a", "").await;
 
+    let mut other = node.log_in("b", "").await;
+
     client.send(Op::AUTH, br#"{"mid":8,"key":"a"}"#).await;
+    other.send(Op::AUTH, br#"{"mid":7,"key":"a"}"#).await;
 
     client.closed().await;
+    other.closed().await;
 }
 
 #[tokio::test]
