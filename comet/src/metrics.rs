@@ -44,6 +44,7 @@ pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
     pub(crate) handshaking: Gauge,
     pub(crate) rooms: Gauge,
+    pub(crate) room_bytes: Gauge,
     pub(crate) broadcasts_waiting: Gauge,
     pub(crate) accepted: Counter,
     pub(crate) accept_errors: Counter,
@@ -93,6 +94,7 @@ impl Metrics {
             connections: Gauge::default(),
             handshaking: Gauge::default(),
             rooms: Gauge::default(),
+            room_bytes: Gauge::default(),
             broadcasts_waiting: Gauge::default(),
             accepted: Counter::default(),
             accept_errors: Counter::default(),
@@ -138,6 +140,11 @@ impl Metrics {
             self.handshaking.clone(),
         );
         registry.register("rooms", "Rooms with members here", self.rooms.clone());
+        registry.register(
+            "room_bytes",
+            "Bytes that rooms hold for members that have not read them, each second",
+            self.room_bytes.clone(),
+        );
         registry.register(
             "broadcasts_waiting",
             "Broadcasts that wait for their turn",

@@ -123,9 +123,9 @@ impl Room {
         self.logs.lock().read(dialect, cursor, chunks_max)
     }
 
-    /// Whether the logs hold something.
-    pub(crate) fn holds_bytes(&self) -> bool {
-        self.logs.lock().bytes() > 0
+    /// Bytes that the logs hold for members that have not read them.
+    pub(crate) fn bytes(&self) -> usize {
+        self.logs.lock().bytes()
     }
 
     /// Takes what came since the last pass.

@@ -91,9 +91,14 @@ async fn renew(hub: &Arc<Hub>, renewals: Vec<(u64, Identity)>) {
 /// been read meanwhile, and finds the members that fell behind too far, who
 /// will never ask by themselves.
 fn sweep_rooms(hub: &Arc<Hub>) {
+    let mut held = 0;
     for room in hub.rooms.all() {
-        if room.holds_bytes() && room.wake.raise() {
+        let bytes = room.bytes();
+        held += bytes;
+        if bytes > 0 && room.wake.raise() {
             hub.walk(room);
         }
     }
+    let held = i64::try_from(held).unwrap_or(i64::MAX);
+    hub.metrics.room_bytes.set(held);
 }
