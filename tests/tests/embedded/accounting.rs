@@ -68,7 +68,7 @@ async fn pushes_in_are_the_sum_of_their_outcomes() {
 
     let ledger = gateway.settled().await;
     let rounds = ROUNDS as u64;
-    let per_round = |count: u64| (count % rounds == 0).then_some(count / rounds);
+    let per_round = |count: u64| count.is_multiple_of(rounds).then_some(count / rounds);
     // keys 2, mixed 2, deaf 1, user 2, users 3, two rooms, everyone.
     assert_eq!(per_round(ledger.logic.handed_on), Some(13));
     assert_eq!(per_round(ledger.logic.offline), Some(4));

@@ -31,9 +31,8 @@ async fn api_agrees(gateway: &Gateway, rooms: &Value, top: &Value, connections: 
         last = now;
         (last == expected).then_some(())
     });
-    if tokio::time::timeout(PROMISED, agree).await.is_err() {
-        panic!("the counts are still {last}");
-    }
+    let agreed = tokio::time::timeout(PROMISED, agree).await;
+    assert!(agreed.is_ok(), "the counts are still {last}");
 }
 
 async fn heartbeat_says(client: &mut Client, expected: i32) {

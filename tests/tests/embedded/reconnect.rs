@@ -43,10 +43,8 @@ async fn l1_pushes_reach_the_newest_connection_of_a_key() {
         newest = gateway.log_in(transport(number), &phone).await;
         both_pushes_reach(&gateway, &mut newest, &number.to_string()).await;
         if let Some(mut older) = older {
-            let replaced = match transport(number - 1) {
-                Transport::Websocket => Closed(Some(4004)),
-                _ => Closed(None),
-            };
+            let is_websocket = transport(number - 1).is_websocket();
+            let replaced = Closed(is_websocket.then_some(4004));
             assert_eq!(older.closed().await, replaced);
         }
     }

@@ -103,10 +103,14 @@ impl Client {
     }
 
     async fn receive(&mut self) -> Result<Packet, Closed> {
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "every other error is the server's fault"
+        )]
         self.connection.recv().await.map_err(|error| match error {
             LinkError::Closed { code, .. } => Closed(code),
             LinkError::Io(_) => Closed(None),
-            other => panic!("the server broke the protocol: {other}"),
+            error => panic!("the server broke the protocol: {error}"),
         })
     }
 }

@@ -134,9 +134,8 @@ impl Gateway {
             last = Ledger::read(&self.api).await;
             last.is_settled().then_some(())
         });
-        if tokio::time::timeout(super::PATIENCE, settle).await.is_err() {
-            panic!("the counts never added up: {last:#?}");
-        }
+        let settled = tokio::time::timeout(super::PATIENCE, settle).await;
+        assert!(settled.is_ok(), "the counts never added up: {last:#?}");
         last
     }
 
