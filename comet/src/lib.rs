@@ -4,8 +4,8 @@
 //! client is or where a push goes, and it never waits for a client: what one
 //! does not take waits in bounded places and is counted when it is given up.
 //!
-//! The way of a push: [`rpc`] → a room's [`ring`] or a connection's outbox →
-//! the room's [`walker`] or the connection's task → the socket.
+//! The way of a push: `rpc` → a room's [`ring`] or a connection's outbox →
+//! the room's `walker` or the connection's task → the socket.
 
 #![forbid(unsafe_code)]
 

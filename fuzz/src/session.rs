@@ -47,7 +47,10 @@ fn check_action(packet: &PacketRef<'_>, grant: Option<&Grant>) {
         }
         Action::Subscribe(ops) => {
             assert_eq!(op, Op::SUB);
-            assert!(ops.iter().all(|op| grant.is_none_or(|grant| grant.allows_op(*op))));
+            assert!(
+                ops.iter()
+                    .all(|op| grant.is_none_or(|grant| grant.allows_op(*op)))
+            );
         }
         Action::Unsubscribe(_) => assert_eq!(op, Op::UNSUB),
         Action::Refresh(token) => {
@@ -55,7 +58,13 @@ fn check_action(packet: &PacketRef<'_>, grant: Option<&Grant>) {
             assert_eq!(token, packet.body);
         }
         Action::Forward => {
-            let own = [Op::HEARTBEAT, Op::HEARTBEAT_REPLY, Op::CHANGE_ROOM, Op::SUB, Op::UNSUB];
+            let own = [
+                Op::HEARTBEAT,
+                Op::HEARTBEAT_REPLY,
+                Op::CHANGE_ROOM,
+                Op::SUB,
+                Op::UNSUB,
+            ];
             assert!(!own.contains(&op));
         }
     }
@@ -79,7 +88,10 @@ fn check_room(change: &RoomChange<'_>, body: &[u8], grant: Option<&Grant>) {
 
 fn check_reply(packet: &PacketRef<'_>) {
     let reply = reply_header(packet.header);
-    assert_eq!((reply.ver, reply.seq), (packet.header.ver, packet.header.seq));
+    assert_eq!(
+        (reply.ver, reply.seq),
+        (packet.header.ver, packet.header.seq)
+    );
 }
 
 /// A log beside the plain stream of all that was ever appended to it.
@@ -123,7 +135,10 @@ impl Log {
             2 => self.ring.seal(),
             _ => self.read(packet.body.len()),
         }
-        assert_eq!(self.ring.head().since(self.cursor), self.appended - self.accounted);
+        assert_eq!(
+            self.ring.head().since(self.cursor),
+            self.appended - self.accounted
+        );
     }
 
     /// Reads what one write of `budget` bytes takes, and the torn frame's rest.
@@ -141,7 +156,10 @@ impl Log {
                     budget -= written;
                     let split = chunk.split(self.cursor, written);
                     let taken = written + split.tail.len();
-                    assert_eq!(bytes[..taken], self.stream[self.position..self.position + taken]);
+                    assert_eq!(
+                        bytes[..taken],
+                        self.stream[self.position..self.position + taken]
+                    );
                     self.position += taken;
                     self.accounted += split.cursor.since(self.cursor);
                     self.cursor = split.cursor;

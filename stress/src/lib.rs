@@ -2,7 +2,7 @@
 //! single message. Its method and all its figures are explained in `docs/stress.md`.
 //!
 //! - A coordinator pushes, asks workers, and adds up; workers hold the connections. One worker lives in the
-//!   coordinator's process; when more are needed each is a process of the same executable (see [`worker`]). All
+//!   coordinator's process; when more are needed each is a process of the same executable (see [`worker()`]). All
 //!   speak the same line protocol (`messages`), so there is one code path.
 //! - Every push carries its run, stream, sequence number and the moment at which it should have been sent. Members
 //!   compare what they got with what the HTTP answers promised, number by number (`account`). Latency counts
@@ -35,7 +35,7 @@ use anyhow::Context;
 
 pub use self::args::StressArgs;
 
-/// The hidden subcommand under which the executable must call [`worker`].
+/// The hidden subcommand under which the executable must call [`worker()`].
 pub const WORKER_COMMAND: &str = "stress-worker";
 
 /// A loss or another failure: the report says which.

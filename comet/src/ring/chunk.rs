@@ -13,7 +13,7 @@ pub(super) struct End {
     pub(super) messages: u32,
 }
 
-/// Cheap to clone; see the [module](self).
+/// A run of frames; cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
     start: Cursor,
