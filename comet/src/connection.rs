@@ -101,9 +101,9 @@ impl Connection {
 
     /// Asks the task to close; never waits. The first reason stays.
     pub fn close(&self, reason: CloseReason) {
-        if self.closing.set(reason).is_ok() {
-            self.wake();
-        }
+        let _ = self.closing.set(reason);
+        // Also when it is closing already: it may be waiting for a peer that takes too long.
+        self.wake();
     }
 
     /// Why the connection is being closed, once it is.

@@ -91,6 +91,9 @@ impl<F: Framing, I: Io> Serve<F, I> {
     fn run(&mut self, cx: &mut Context<'_>) -> Poll<(CloseReason, Option<u16>)> {
         for _ in 0..TURNS_MAX {
             if let Some(reason) = self.connection.closing() {
+                if reason == CloseReason::Draining && self.has_unsent(cx) {
+                    return Poll::Pending;
+                }
                 return Poll::Ready((reason, None));
             }
             match self.flush(cx) {
@@ -214,16 +217,37 @@ impl<F: Framing, I: Io> Serve<F, I> {
         result.map(|()| consumed)
     }
 
-    /// Ends the connection for everyone else, then says goodbye.
+    /// Whether a client that is sent away still has something to read, and time for it.
+    fn has_unsent(&mut self, cx: &mut Context<'_>) -> bool {
+        match self.flush(cx) {
+            Ok(Flushed::All) | Err(_) => false,
+            Ok(Flushed::More) => {
+                cx.waker().wake_by_ref();
+                true
+            }
+            Ok(Flushed::Blocked) => {
+                let patience = self.hub.config.delivery.write_deadline;
+                let since = self.connection.blocked_since();
+                since.is_none_or(|since| self.hub.now() < since.after(patience))
+            }
+        }
+    }
+
+    /// Ends the connection for everyone else, then says goodbye: nothing may follow that.
     fn end(&mut self, reason: CloseReason, answer: Option<u16>, cx: &mut Context<'_>) {
         // The sweep and others may still ask for a close; this one is the reason.
         self.connection.close(reason);
-        self.say_goodbye(reason, answer, cx);
+        let is_whole = reason != CloseReason::IoError && self.send_what_waits(cx);
+        let identity = self.hub.end(&self.connection, self.slot);
+        if is_whole {
+            self.say_goodbye(reason, answer, cx);
+        }
+        self.io.shut_down(&self.connection, cx);
         self.hub.metrics.connections.dec();
         self.hub.metrics.closed(reason);
         tracing::debug!(reason = reason.as_str(), "connection closed");
         // A connection that was replaced has no binding of its own any more.
-        self.call = self.hub.end(&self.connection, self.slot).map(|identity| {
+        self.call = identity.map(|identity| {
             let hub = Arc::clone(&self.hub);
             let number = self.connection.id();
             let call: Call = Box::pin(async move {
@@ -232,6 +256,19 @@ impl<F: Framing, I: Io> Serve<F, I> {
             });
             call
         });
+    }
+
+    /// Writes what was pushed until now, as far as the socket takes it;
+    /// `false`: it stopped where nothing else may be written.
+    fn send_what_waits(&mut self, cx: &mut Context<'_>) -> bool {
+        for _ in 0..TURNS_MAX {
+            match self.flush(cx) {
+                Ok(Flushed::More) => {}
+                Ok(Flushed::All) => return true,
+                Ok(Flushed::Blocked) | Err(_) => return false,
+            }
+        }
+        true
     }
 
     fn say_goodbye(&mut self, reason: CloseReason, answer: Option<u16>, cx: &mut Context<'_>) {
@@ -248,12 +285,9 @@ impl<F: Framing, I: Io> Serve<F, I> {
         }
         if !bytes.is_empty() {
             self.connection.reply(bytes, self.hub.now());
-        }
-        // What was queued before is still written as far as the socket takes it.
-        if reason != CloseReason::IoError {
+            // Best effort: a client that does not take it learns from the end of the stream.
             let _ = self.flush(cx);
         }
-        self.io.shut_down(&self.connection, cx);
     }
 }
 

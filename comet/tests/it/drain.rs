@@ -65,3 +65,24 @@ async fn many_clients_are_sent_away_in_batches() {
     assert_eq!((outcome.clean, outcome.forced), (60, 0));
     assert!(started.elapsed().as_millis() >= 200, "all at once");
 }
+
+#[tokio::test]
+async fn a_client_that_lags_gets_everything_before_it_is_sent_away() {
+    let node = Node::start_with(|config| config.socket.send_buffer_bytes = 4096).await;
+    let mut slow = crate::support::Client::small(node.addresses.tcp[0]).await;
+    slow.log_in("slow", "live://1").await;
+    let message = vec![b'x'; 3_000];
+    for _ in 0..50 {
+        node.push_room("live://1", &[(1000, &message)]).await;
+    }
+
+    node.drain.cancel();
+
+    for _ in 0..50 {
+        assert_eq!(slow.next().await.body.len(), message.len());
+    }
+    assert_eq!(slow.next().await.header.op, Op::DISCONNECT_REPLY);
+    let outcome = soon("the node ends", node.done).await;
+    let outcome = outcome.expect("no panic").expect("no error");
+    assert_eq!((outcome.clean, outcome.forced), (1, 0));
+}

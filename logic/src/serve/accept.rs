@@ -108,6 +108,11 @@ pub(super) struct Open {
 }
 
 impl Open {
+    /// While more are accepted: the one that is waited for has its place already.
+    pub(super) fn count_accepting(&self) -> u64 {
+        self.count().saturating_sub(1)
+    }
+
     pub(super) fn count(&self) -> u64 {
         self.connections_max
             .saturating_sub(self.permits.available_permits()) as u64

@@ -61,7 +61,7 @@ pub(super) async fn serve(
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,
         () = drain.cancelled() => {
-            outcome.clean = open.count();
+            outcome.clean = open.count_accepting();
             tokio::select! {
                 ended = serving.as_mut() => ended,
                 () = now.cancelled() => {
