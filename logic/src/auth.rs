@@ -86,7 +86,7 @@ impl Auth {
             AuthMode::Insecure => {
                 tracing::warn!(
                     "authentication is insecure: every client is who it says it is; \
-                     set auth.mode to jwt or webhook before anyone else can connect"
+                     set logic.auth.mode to jwt or webhook before anyone else can connect"
                 );
                 Ok(Self::Insecure)
             }
