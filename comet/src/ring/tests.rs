@@ -45,7 +45,7 @@ fn frames_of_one_pass_are_one_chunk() {
 }
 
 #[test]
-fn a_log_read_to_its_head_holds_no_memory() {
+fn r25_a_log_read_to_its_head_holds_no_memory() {
     let mut ring = Ring::new(ROOMY, Cursor::new(0));
     append(&mut ring, &vec![7; 100_000], 1);
     ring.seal();

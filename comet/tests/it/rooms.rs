@@ -174,3 +174,27 @@ async fn logic_learns_what_the_node_is() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn r15_addresses_are_counted_right_across_replaced_logins() {
+    let node = Node::start().await;
+    let counted = |expected: i64| {
+        let node = &node;
+        async move {
+            eventually(&format!("{expected} address"), || {
+                let state = node.logic.state.lock();
+                let status = state.status.as_ref();
+                status.is_some_and(|status| status.ip_count == expected)
+            })
+            .await;
+        }
+    };
+    let mut old = node.log_in("a", "").await;
+    let new = node.log_in("a", "").await;
+    old.closed().await;
+    counted(1).await;
+
+    drop(new);
+
+    counted(0).await;
+}

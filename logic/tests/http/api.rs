@@ -177,6 +177,18 @@ async fn questions_are_answered_as_by_goim() {
 }
 
 #[tokio::test]
+async fn r17_a_negative_limit_is_an_error_and_no_crash() {
+    let harness = start();
+    for limit in ["-1", "-9223372036854775808"] {
+        let path = format!("/goim/online/top?type=live&limit={limit}");
+        let answer = harness.send("GET", &path, b"").await;
+        assert_eq!(answer.status, 400, "{limit}");
+    }
+    let answer = harness.send("GET", "/goim/online/total", b"").await;
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
 async fn what_goim_does_not_route_is_not_routed() {
     let harness = start();
 
