@@ -97,7 +97,11 @@ struct CheckArgs {
 const CONFIG_VARIABLE: &str = "HALLEY_CONFIG";
 
 /// Variables with the prefix of the configuration that are no keys of it.
-pub(crate) const OTHER_VARIABLES: &[&str] = &[CONFIG_VARIABLE, token::VARIABLE];
+pub(crate) const OTHER_VARIABLES: &[&str] = &[
+    CONFIG_VARIABLE,
+    token::VARIABLE,
+    halley_stress::PUSH_KEY_VARIABLE,
+];
 
 /// The command line or the configuration is wrong (`EX_USAGE`).
 const USAGE: u8 = 64;

@@ -10,6 +10,9 @@ use halley_client::{Endpoint, Transport};
 use crate::messages::{TransportMix, WebsocketTarget};
 use crate::payload::{SEQ_MAX, STAMP_BYTES};
 
+/// The environment variable of the push API's key.
+pub const PUSH_KEY_VARIABLE: &str = "HALLEY_STRESS_PUSH_KEY";
+
 /// Loads a goim-compatible server and accounts for every message.
 #[derive(Clone, Debug, Args)]
 pub struct StressArgs {
@@ -119,7 +122,7 @@ pub(crate) struct PushesArgs {
     #[arg(long, default_value = "http://127.0.0.1:3111")]
     pub(crate) http: String,
     /// Bearer key of the push API.
-    #[arg(long, env = "HALLEY_STRESS_PUSH_KEY", hide_env_values = true)]
+    #[arg(long, env = PUSH_KEY_VARIABLE, hide_env_values = true)]
     pub(crate) push_key: Option<String>,
 }
 

@@ -33,7 +33,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-pub use self::args::StressArgs;
+pub use self::args::{PUSH_KEY_VARIABLE, StressArgs};
 
 /// The hidden subcommand under which the executable must call [`worker()`].
 pub const WORKER_COMMAND: &str = "stress-worker";
