@@ -58,7 +58,8 @@ pub(crate) struct Metrics {
     pub(crate) room_delivery_seconds: Histogram,
     writes: Counter,
     frames_in: FramesIn,
-    frames_out: Family<Kind, Counter>,
+    heartbeat_replies: Counter,
+    other_replies: Counter,
     pushes: [Counter; 3],
     delivered: Counter,
     offline: Counter,
@@ -84,6 +85,7 @@ impl Metrics {
     /// Makes the handles and registers them.
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let frames_in = Family::<Kind, Counter>::default();
+        let frames_out = Family::<Kind, Counter>::default();
         let pushes = Family::<Kind, Counter>::default();
         let outcomes = Family::<Outcome, Counter>::default();
         let kind =
@@ -115,21 +117,21 @@ impl Metrics {
                 message: kind(&frames_in, "message"),
                 before_auth: kind(&frames_in, "before_auth"),
             },
-            frames_out: Family::default(),
+            heartbeat_replies: kind(&frames_out, "heartbeat_reply"),
+            other_replies: kind(&frames_out, "reply"),
             pushes: ["keys", "room", "all"].map(|name| kind(&pushes, name)),
             delivered: outcome("delivered", ""),
             offline: outcome("offline", ""),
             dropped: DROP_REASONS.map(|reason| outcome("dropped", reason.as_str())),
         };
-        metrics.register_all(registry, frames_in, pushes, outcomes);
+        metrics.register_all(registry, [frames_in, frames_out, pushes], outcomes);
         metrics
     }
 
     fn register_all(
         &self,
         registry: &mut Registry,
-        frames_in: Family<Kind, Counter>,
-        pushes: Family<Kind, Counter>,
+        [frames_in, frames_out, pushes]: [Family<Kind, Counter>; 3],
         outcomes: Family<Outcome, Counter>,
     ) {
         let registry = registry.sub_registry_with_prefix("halley_comet");
@@ -198,11 +200,7 @@ impl Metrics {
         );
         registry.register("writes", "Writes to sockets", self.writes.clone());
         registry.register("frames_in", "Packets from clients by kind", frames_in);
-        registry.register(
-            "frames_out",
-            "Replies to clients by kind",
-            self.frames_out.clone(),
-        );
+        registry.register("frames_out", "Replies to clients by kind", frames_out);
         registry.register(
             "pushes",
             "Messages times connections they were addressed to, by kind of push",
@@ -252,9 +250,12 @@ impl Metrics {
         self.frames_in.before_auth.inc();
     }
 
-    /// Counts replies.
-    pub(crate) fn replies(&self, kind: &'static str, count: u64) {
-        self.frames_out.get_or_create(&Kind { kind }).inc_by(count);
+    /// Counts a reply.
+    pub(crate) fn reply(&self, op: Op) {
+        match op {
+            Op::HEARTBEAT_REPLY => self.heartbeat_replies.inc(),
+            _ => self.other_replies.inc(),
+        };
     }
 
     /// Counts a handshake's end.

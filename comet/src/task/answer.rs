@@ -75,11 +75,7 @@ impl<F: Framing, I: Io> Serve<F, I> {
     fn answer(&self, request: Header, body: &[u8], replies: &mut Vec<u8>) {
         let header = session::reply_header(request);
         F::encode(replies, header, body);
-        let kind = match header.op {
-            Op::HEARTBEAT_REPLY => "heartbeat_reply",
-            _ => "reply",
-        };
-        self.hub.metrics.replies(kind, 1);
+        self.hub.metrics.reply(header.op);
     }
 
     /// Members of the client's room on all nodes; 0 without a room.
