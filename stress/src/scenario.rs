@@ -70,19 +70,14 @@ async fn room(
     tracker: &TaskTracker,
     interrupted: &CancellationToken,
 ) -> anyhow::Result<Report> {
-    let members = Members {
-        count: args.members,
-        connect_rate: args.connect_rate,
-        size_bytes: args.pushes.size as usize,
-        per_room: 0,
-        own_streams: false,
-    };
+    let members = Members::pushed_to(args.members, args.connect_rate, &args.pushes, false);
     let target = args.pushes.target().await?;
+    let servers = [target.address];
     let run = Run::open(
         "room",
         &args.common,
         &members,
-        &[target.address],
+        &servers,
         tracker,
         interrupted,
     )
@@ -106,19 +101,14 @@ async fn users(
     tracker: &TaskTracker,
     interrupted: &CancellationToken,
 ) -> anyhow::Result<Report> {
-    let members = Members {
-        count: args.users,
-        connect_rate: args.connect_rate,
-        size_bytes: args.pushes.size as usize,
-        per_room: 0,
-        own_streams: true,
-    };
+    let members = Members::pushed_to(args.users, args.connect_rate, &args.pushes, true);
     let target = args.pushes.target().await?;
+    let servers = [target.address];
     let run = Run::open(
         "push",
         &args.common,
         &members,
-        &[target.address],
+        &servers,
         tracker,
         interrupted,
     )
@@ -179,6 +169,19 @@ struct Members {
     size_bytes: usize,
     per_room: u32,
     own_streams: bool,
+}
+
+impl Members {
+    /// Members of one room, each with a stream of messages to itself or all with the same.
+    fn pushed_to(count: u32, connect_rate: f64, pushes: &PushesArgs, own_streams: bool) -> Self {
+        Self {
+            count,
+            connect_rate,
+            size_bytes: pushes.size as usize,
+            per_room: 0,
+            own_streams,
+        }
+    }
 }
 
 /// A run whose connections are open.
