@@ -5,6 +5,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "goim/protocol.proto",
         "goim/comet.proto",
         "goim/logic.proto",
+        "halley/delivery.proto",
         "halley/node.proto",
         "halley/push_log.proto",
     ];

@@ -1,8 +1,9 @@
 //! The seams between Halley's roles and what lies outside of them: the
-//! [`push_log`], which carries what was pushed from logic to job, and the
-//! [`sessions`], which say where a client is connected.
+//! [`push_log`], which carries what was pushed from logic to job, the
+//! [`sessions`], which say where a client is connected, and the [`registry`],
+//! which says what nodes there are.
 //!
-//! Both are control-plane rate. Each seam is a trait, and one suite of
+//! All are control-plane rate. Each seam is a trait, and one suite of
 //! conformance tests runs against every implementation of it.
 
 #![forbid(unsafe_code)]
@@ -10,4 +11,5 @@
 pub mod backoff;
 pub mod goim_hash;
 pub mod push_log;
+pub mod registry;
 pub mod sessions;

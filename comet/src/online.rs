@@ -99,6 +99,7 @@ impl Status {
             conn_count: count(hub.buckets.connections()),
             ip_count: count(hub.admission.addresses()),
             draining: hub.accepting.is_cancelled(),
+            ..NodeStatus::default()
         }
     }
 }

@@ -40,6 +40,10 @@ pub mod goim {
     unreachable_pub
 )]
 pub mod halley {
+    /// Pushes from a job to a comet over one long-lived stream.
+    pub mod delivery {
+        tonic::include_proto!("halley.delivery");
+    }
     /// What travels beside goim's calls as metadata.
     pub mod node {
         tonic::include_proto!("halley.node");

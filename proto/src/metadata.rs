@@ -12,6 +12,7 @@ const CONNECTION: &str = "halley-connection";
 const REFRESH: &str = "halley-refresh";
 const GRANT: &str = "halley-grant-bin";
 const NODE: &str = "halley-node-bin";
+const EPOCH: &str = "halley-epoch";
 
 /// Names the connection that a Connect, Heartbeat or Disconnect is about by the
 /// number its comet gave it.
@@ -60,6 +61,21 @@ pub fn node(metadata: &MetadataMap) -> Option<NodeStatus> {
     message(metadata, NODE)
 }
 
+/// Attaches the sessions' epoch to the answer of a `RenewOnline`.
+pub fn set_epoch(metadata: &mut MetadataMap, epoch: u64) {
+    metadata.insert(
+        MetadataKey::<Ascii>::from_static(EPOCH),
+        MetadataValue::from(epoch),
+    );
+}
+
+/// The sessions' epoch: when it is another than before, the sessions have lost
+/// bindings and every connection has to be bound again. `None` from peers that
+/// cannot tell.
+pub fn epoch(metadata: &MetadataMap) -> Option<u64> {
+    metadata.get(EPOCH)?.to_str().ok()?.parse().ok()
+}
+
 fn set_message(metadata: &mut MetadataMap, key: &'static str, message: &impl Message) {
     metadata.insert_bin(
         MetadataKey::<Binary>::from_static(key),
@@ -95,7 +111,9 @@ mod tests {
         set_refresh(&mut metadata);
         set_grant(&mut metadata, &grant_set);
         set_node(&mut metadata, &node_set);
+        set_epoch(&mut metadata, 11);
 
+        assert_eq!(epoch(&metadata), Some(11));
         assert_eq!(connection(&metadata), Some(u64::MAX));
         assert!(is_refresh(&metadata));
         assert_eq!(grant(&metadata), Some(grant_set));
@@ -110,5 +128,6 @@ mod tests {
         assert!(!is_refresh(&metadata));
         assert_eq!(grant(&metadata), None);
         assert_eq!(node(&metadata), None);
+        assert_eq!(epoch(&metadata), None);
     }
 }
