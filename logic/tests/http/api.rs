@@ -144,6 +144,7 @@ fn comet() -> NodeStatus {
         conn_count: 5,
         ip_count: 4,
         draining: false,
+        started_ms: 0,
     }
 }
 
