@@ -1,5 +1,24 @@
 //! The engines that a distributed Halley runs on, started on this machine: for
-//! tests against the real thing and for local clusters. Each takes free ports
-//! and is stopped by its process id.
+//! tests against the real thing and for local clusters.
+//!
+//! Each listens on loopback, on ports that were free, and is stopped by its
+//! process id when dropped. An engine in a `static` is never dropped: it ends
+//! with the process that started it, however that ends.
+//!
+//! What is not on this machine is fetched once, into `HALLEY_ENGINES_DIR` or
+//! else `~/.cache/halley/engines`: Kafka from Maven Central, Redis from Debian.
+//! Everything here blocks the calling thread.
 
 #![forbid(unsafe_code)]
+
+mod apt;
+mod cache;
+mod kafka;
+mod port;
+mod process;
+mod redis;
+mod run;
+mod wait;
+
+pub use kafka::{Kafka, KafkaOptions, KafkaVersion};
+pub use redis::{Redis, RedisCluster};
