@@ -64,6 +64,12 @@ pub struct Kafka {
 }
 
 impl Kafka {
+    /// Fetches what a start needs, for those who cannot fetch it then.
+    pub fn prepare(version: KafkaVersion) -> Result<()> {
+        Jars::get(version)?;
+        Ok(())
+    }
+
     /// Starts one and waits until every broker sees all of them.
     pub fn start(options: &KafkaOptions) -> Result<Self> {
         ensure!(options.brokers > 0, "a cluster has at least one broker");

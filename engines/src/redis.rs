@@ -25,6 +25,12 @@ pub struct Redis {
 }
 
 impl Redis {
+    /// Fetches what a start needs, for those who cannot fetch it then.
+    pub fn prepare() -> Result<()> {
+        package::server()?;
+        Ok(())
+    }
+
     /// Starts one and waits until it answers.
     pub fn start() -> Result<Self> {
         Self::start_with(Vec::new())

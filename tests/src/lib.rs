@@ -1,5 +1,11 @@
 //! Tests of the whole system; see the folder `tests` of this package.
 //!
-//! They start every role in one process, on free ports of the loopback
-//! interface, and talk to it only over real sockets, as clients, backends and
-//! operators do.
+//! The embedded ones start every role in one process. For those that need
+//! many processes, real Kafka and real Redis, [`cluster`] starts them and
+//! [`load`] keeps them busy and accounts for every push.
+
+#![forbid(unsafe_code)]
+
+pub mod cluster;
+pub mod load;
+pub mod metrics;

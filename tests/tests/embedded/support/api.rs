@@ -6,7 +6,7 @@ use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
 
-use super::ledger::Samples;
+use halley_tests::metrics::Samples;
 
 /// Cheap to clone; clones share their connections.
 #[derive(Clone)]

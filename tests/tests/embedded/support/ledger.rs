@@ -2,17 +2,6 @@
 
 use super::Api;
 
-/// All metrics at one moment.
-#[derive(Debug)]
-pub(crate) struct Samples(Vec<Sample>);
-
-#[derive(Debug)]
-struct Sample {
-    name: String,
-    labels: String,
-    value: f64,
-}
-
 /// The counts along the way of a push.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ledger {
@@ -44,42 +33,6 @@ pub(crate) struct CometCounts {
     pub(crate) delivered: u64,
     pub(crate) offline: u64,
     pub(crate) dropped: u64,
-}
-
-impl Samples {
-    /// Reads the text format.
-    pub(crate) fn parse(text: &str) -> Self {
-        let lines = text.lines().filter(|line| !line.starts_with('#'));
-        Self(lines.map(Sample::parse).collect())
-    }
-
-    /// The sum over the samples of this name that have all of the `labels`,
-    /// which are written as in the text: `outcome="offline"`.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "only counts are asked for"
-    )]
-    pub(crate) fn sum(&self, name: &str, labels: &[&str]) -> u64 {
-        self.0
-            .iter()
-            .filter(|sample| sample.name == name)
-            .filter(|sample| labels.iter().all(|label| sample.labels.contains(label)))
-            .map(|sample| sample.value)
-            .sum::<f64>() as u64
-    }
-}
-
-impl Sample {
-    fn parse(line: &str) -> Self {
-        let (key, value) = line.rsplit_once(' ').expect("a name and a value");
-        let (name, labels) = key.split_once('{').unwrap_or((key, ""));
-        Self {
-            name: name.to_owned(),
-            labels: labels.to_owned(),
-            value: value.parse().expect("a number"),
-        }
-    }
 }
 
 impl Ledger {

@@ -1,0 +1,191 @@
+//! One Halley process of a cluster.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::{Instant, sleep};
+
+use crate::metrics::Samples;
+
+/// How long a node may take to start, and to end when it is told to.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// Time between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How long a node may take to show its metrics before it counts as away.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// A process, running or not; it is killed with this value.
+#[derive(Debug)]
+pub struct Node {
+    /// Its name in the cluster, such as `comet-1`.
+    pub name: String,
+    /// Where it is watched.
+    pub admin: SocketAddr,
+    command: PathBuf,
+    args: Vec<String>,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Node {
+    /// A node that runs `halley <role>` with the configuration `config`, which
+    /// is written below `dir`.
+    pub(super) fn new(
+        halley: &Path,
+        dir: &Path,
+        role: &str,
+        name: &str,
+        admin: SocketAddr,
+        config: &str,
+    ) -> anyhow::Result<Self> {
+        let file = dir.join(format!("{name}.toml"));
+        fs::write(&file, config).with_context(|| format!("write {}", file.display()))?;
+        Ok(Self {
+            name: name.to_owned(),
+            admin,
+            command: halley.to_owned(),
+            args: vec![
+                role.to_owned(),
+                "--config".to_owned(),
+                file.to_string_lossy().into_owned(),
+            ],
+            log: dir.join(format!("{name}.log")),
+            child: None,
+        })
+    }
+
+    /// Starts the process; its log goes on where it was.
+    pub fn start(&mut self) -> anyhow::Result<()> {
+        let log = File::options().create(true).append(true).open(&self.log)?;
+        let mut command = Command::new(&self.command);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("HALLEY_") {
+                command.env_remove(name);
+            }
+        }
+        let child = command
+            .args(&self.args)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("start {}", self.command.display()))?;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// Waits until the node says that it is ready.
+    ///
+    /// # Errors
+    ///
+    /// With the end of its log when the node has ended or does not get ready.
+    pub async fn ready(&mut self) -> anyhow::Result<()> {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            if let Some(child) = &mut self.child
+                && let Some(status) = child.try_wait()?
+            {
+                bail!("{} ended with {status}\n{}", self.name, self.log_tail());
+            }
+            let url = format!("http://{}/readyz", self.admin);
+            let answer = reqwest::Client::new()
+                .get(url)
+                .timeout(ANSWER_MAX)
+                .send()
+                .await;
+            if answer.is_ok_and(|answer| answer.status().is_success()) {
+                return Ok(());
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+        bail!("{} does not get ready\n{}", self.name, self.log_tail())
+    }
+
+    /// Its process, if it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// Kills the process as a power cut would.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Sends a signal, such as the one that stops a process where it is.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let child = self.child.as_ref().context("not running")?;
+        kill_process(Pid::from_child(child), signal)?;
+        Ok(())
+    }
+
+    /// Asks the process to drain and waits for its end.
+    pub async fn drain(&mut self) -> anyhow::Result<ExitStatus> {
+        self.signal(Signal::TERM)?;
+        self.ended().await
+    }
+
+    /// Like [`drain`](Self::drain), for a process that may have ended already.
+    pub async fn end(&mut self) -> anyhow::Result<()> {
+        let Some(child) = &mut self.child else {
+            return Ok(());
+        };
+        if child.try_wait()?.is_none() {
+            self.signal(Signal::TERM)?;
+            self.ended().await?;
+        }
+        Ok(())
+    }
+
+    async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
+        let mut child = self.child.take().context("not running")?;
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = child.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() >= until {
+                child.kill()?;
+                child.wait()?;
+                bail!("{} does not end\n{}", self.name, self.log_tail());
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// What it counts; `None` while it cannot be asked.
+    pub async fn metrics(&self) -> Option<Samples> {
+        self.child.as_ref()?;
+        let url = format!("http://{}/metrics", self.admin);
+        let request = reqwest::Client::new().get(url).timeout(ANSWER_MAX);
+        let text = request.send().await.ok()?.text().await.ok()?;
+        Some(Samples::parse(&text))
+    }
+
+    /// The last lines that it logged.
+    pub fn log_tail(&self) -> String {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<_> = log.lines().collect();
+        let mut tail = format!("{}:\n", self.log.display());
+        for line in lines.iter().rev().take(20).rev() {
+            let _ = writeln!(tail, "  {line}");
+        }
+        tail
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Nobody is left to tell.
+        let _ = self.kill();
+    }
+}
