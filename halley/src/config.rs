@@ -8,6 +8,7 @@ use anyhow::{Context as _, ensure};
 use halley_backend::push_log::{MemoryConfig, RemoteConfig, ServiceConfig};
 use halley_backend::sessions::MemorySessionsConfig;
 use halley_logic::config::ConfigError;
+use halley_node::grpc::{self, BalancedConfig, ClientConfig};
 use halley_node::{admin, config::Loader, telemetry};
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) log: telemetry::Config,
     pub(crate) admin: admin::Config,
     pub(crate) drain: Drain,
+    pub(crate) trust: grpc::Config,
+    pub(crate) grpc: Grpc,
     pub(crate) peers: Peers,
     pub(crate) push_log: PushLog,
     pub(crate) sessions: Sessions,
@@ -57,6 +60,14 @@ impl Default for Drain {
             deadline: Duration::from_secs(30),
         }
     }
+}
+
+/// How connections to other nodes are kept, and which of several is asked.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Grpc {
+    pub(crate) client: ClientConfig,
+    pub(crate) balance: BalancedConfig,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -8,6 +8,7 @@ use halley_backend::sessions::MemorySessions;
 use halley_comet::Comet;
 use halley_job::{Job, Peer};
 use halley_logic::{Deps, Logic};
+use halley_node::grpc::{Client, Trust};
 use halley_node::{Readiness, SharedRegistry, Stage, admin};
 use halley_proto::remote::{RemoteComet, RemoteLogic};
 
@@ -31,14 +32,16 @@ pub(crate) fn build(
     registry: &SharedRegistry,
     readiness: &Readiness,
 ) -> anyhow::Result<Built> {
+    let trust = Trust::load(&config.trust)?;
+    let client = Client::new(&trust, &config.grpc.client);
     let admin = admin::Server::bind(&config.admin, registry.clone(), readiness.clone())
         .context("admin port")?;
     let mut banner = Banner::new(&config);
     let mut stages = match role {
-        Role::All => all(config, registry, readiness, &mut banner),
-        Role::Comet => comet(config, registry, readiness, &mut banner),
+        Role::All => all(config, &client, registry, readiness, &mut banner),
+        Role::Comet => comet(config, &client, registry, readiness, &mut banner),
         Role::Logic => logic(config, registry, readiness, &mut banner),
-        Role::Job => job(config, registry, readiness, &mut banner),
+        Role::Job => job(config, &client, registry, readiness, &mut banner),
     }?;
     if let Some(admin) = admin {
         banner.admin(admin.address());
@@ -49,6 +52,7 @@ pub(crate) fn build(
 
 fn all(
     config: Config,
+    client: &Client,
     registry: &SharedRegistry,
     readiness: &Readiness,
     banner: &mut Banner,
@@ -69,7 +73,7 @@ fn all(
         readiness,
     )
     .context("comet")?;
-    let mut comets = remote_comets(&config.peers)?;
+    let mut comets = remote_comets(&config.peers, client)?;
     comets.push(Peer {
         server: comet.server().to_owned(),
         comet: comet.service(),
@@ -91,11 +95,15 @@ fn all(
 
 fn comet(
     config: Config,
+    client: &Client,
     registry: &SharedRegistry,
     readiness: &Readiness,
     banner: &mut Banner,
 ) -> anyhow::Result<Vec<Stage>> {
-    let logic = Arc::new(RemoteLogic::new(config.peers.logic_channel()?));
+    let any_logic = config
+        .peers
+        .any_logic(client, config.grpc.balance, &mut registry.lock());
+    let logic = Arc::new(RemoteLogic::new(any_logic));
     let comet = Comet::build(config.comet, logic, &mut registry.lock(), readiness)?;
     banner.comet(comet.addresses());
     Ok(vec![comet.spawn()])
@@ -124,13 +132,14 @@ fn logic(
 
 fn job(
     config: Config,
+    client: &Client,
     registry: &SharedRegistry,
     readiness: &Readiness,
     banner: &mut Banner,
 ) -> anyhow::Result<Vec<Stage>> {
-    let logs = config.peers.push_logs()?;
+    let logs = config.peers.push_logs(client)?;
     let push_log = Arc::new(RemotePushLog::new(logs, config.push_log.remote));
-    let comets = remote_comets(&config.peers)?;
+    let comets = remote_comets(&config.peers, client)?;
     banner.job(comets.len());
     let job = Job::build(
         config.job,
@@ -142,14 +151,14 @@ fn job(
     Ok(vec![job.spawn()])
 }
 
-fn remote_comets(peers: &Peers) -> anyhow::Result<Vec<Peer>> {
+fn remote_comets(peers: &Peers, client: &Client) -> anyhow::Result<Vec<Peer>> {
     peers
         .comets
         .iter()
         .map(|peer| {
             Ok(Peer {
                 server: peer.server.clone(),
-                comet: Arc::new(RemoteComet::new(peers.comet_channel(peer)?)),
+                comet: Arc::new(RemoteComet::new(client.connect(&peer.addr)?)),
             })
         })
         .collect()

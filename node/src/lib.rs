@@ -8,7 +8,9 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod breaker;
 pub mod config;
+pub mod grpc;
 pub mod limits;
 pub mod listen;
 pub mod telemetry;

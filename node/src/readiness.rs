@@ -1,28 +1,27 @@
 use std::fmt;
-use std::pin::pin;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 /// Whether a process should get work: ready once every part that holds a
 /// [`Latch`] has released it, and no longer once it drains.
 ///
 /// Clones share one state.
 #[derive(Clone, Default)]
-pub struct Readiness(Arc<Shared>);
-
-#[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-    /// Somebody may be ready now.
-    released: Notify,
-}
+pub struct Readiness(Arc<watch::Sender<State>>);
 
 #[derive(Default)]
 struct State {
     waiting: Vec<&'static str>,
     draining: bool,
+}
+
+/// Where a process is between its start and its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Starting,
+    Ready,
+    Draining,
 }
 
 /// Held by a part of the process until it can do its work.
@@ -37,7 +36,7 @@ impl Readiness {
     /// Makes readiness wait for the part called `name`. Several parts of one
     /// name each count.
     pub fn latch(&self, name: &'static str) -> Latch {
-        self.0.state.lock().waiting.push(name);
+        self.0.send_modify(|state| state.waiting.push(name));
         Latch {
             readiness: self.clone(),
             name,
@@ -45,34 +44,53 @@ impl Readiness {
     }
 
     pub fn is_ready(&self) -> bool {
-        let state = self.0.state.lock();
-        state.waiting.is_empty() && !state.draining
+        self.phase() == Phase::Ready
     }
 
     /// Waits until no part is waited for, also when the process drains by then.
     pub async fn ready(&self) {
-        loop {
-            let mut released = pin!(self.0.released.notified());
-            released.as_mut().enable();
-            if self.0.state.lock().waiting.is_empty() {
-                return;
-            }
-            released.await;
-        }
+        self.until(|state| state.waiting.is_empty()).await;
     }
 
     pub fn is_draining(&self) -> bool {
-        self.0.state.lock().draining
+        self.phase() == Phase::Draining
     }
 
     /// The parts that are not ready yet, in the order in which they asked.
     pub fn waiting(&self) -> Vec<&'static str> {
-        self.0.state.lock().waiting.clone()
+        self.0.borrow().waiting.clone()
     }
 
     /// From now on the process is not ready, for good.
     pub fn set_draining(&self) {
-        self.0.state.lock().draining = true;
+        self.0.send_modify(|state| state.draining = true);
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.0.borrow().phase()
+    }
+
+    /// Waits for the phase to be another than `known`.
+    pub(crate) async fn phase_after(&self, known: Phase) -> Phase {
+        self.until(|state| state.phase() != known).await;
+        self.phase()
+    }
+
+    async fn until(&self, met: impl FnMut(&State) -> bool) {
+        let waited = self.0.subscribe().wait_for(met).await.map(drop);
+        waited.expect("invariant: the sender lives as long as self");
+    }
+}
+
+impl State {
+    fn phase(&self) -> Phase {
+        if self.draining {
+            Phase::Draining
+        } else if self.waiting.is_empty() {
+            Phase::Ready
+        } else {
+            Phase::Starting
+        }
     }
 }
 
@@ -85,20 +103,18 @@ impl Latch {
 
 impl Drop for Latch {
     fn drop(&mut self) {
-        let Shared { state, released } = &*self.readiness.0;
-        let waiting = &mut state.lock().waiting;
-        if let Some(index) = waiting.iter().position(|name| *name == self.name) {
-            waiting.remove(index);
-        }
-        if waiting.is_empty() {
-            released.notify_waiters();
-        }
+        self.readiness.0.send_modify(|state| {
+            let waiting = &mut state.waiting;
+            if let Some(index) = waiting.iter().position(|name| *name == self.name) {
+                waiting.remove(index);
+            }
+        });
     }
 }
 
 impl fmt::Debug for Readiness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.0.state.lock();
+        let state = self.0.borrow();
         f.debug_struct("Readiness")
             .field("waiting", &state.waiting)
             .field("draining", &state.draining)

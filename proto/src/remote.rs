@@ -1,7 +1,9 @@
 //! Services in another process, behind the same traits as local ones.
 
+use tonic::body::Body;
+use tonic::client::GrpcService;
 use tonic::codec::CompressionEncoding;
-use tonic::transport::Channel;
+use tonic::codegen::{Body as HttpBody, Bytes, StdError};
 use tonic::{Request, Response, Status};
 
 use crate::goim::comet::comet_client::CometClient;
@@ -20,16 +22,44 @@ use crate::goim::logic::{
 /// Bytes of one gRPC message that a forwarder sends or takes at most, as in goim's clients.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
-/// A comet in another process.
-#[derive(Clone, Debug)]
-pub struct RemoteComet {
-    client: CometClient<Channel>,
+/// The way to another process: whatever a generated client can call through,
+/// such as a channel or something that chooses between several.
+pub trait Transport:
+    GrpcService<
+        Body,
+        ResponseBody: HttpBody<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static,
+        Error: Into<StdError>,
+        Future: Send,
+    > + Clone
+    + Send
+    + Sync
+    + 'static
+{
 }
 
-impl RemoteComet {
-    /// Forwards over `channel`.
-    pub fn new(channel: Channel) -> Self {
-        let client = CometClient::new(channel)
+impl<T> Transport for T where
+    T: GrpcService<
+            Body,
+            ResponseBody: HttpBody<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static,
+            Error: Into<StdError>,
+            Future: Send,
+        > + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// A comet in another process.
+#[derive(Clone, Debug)]
+pub struct RemoteComet<T> {
+    client: CometClient<T>,
+}
+
+impl<T: Transport> RemoteComet<T> {
+    /// Forwards over `transport`.
+    pub fn new(transport: T) -> Self {
+        let client = CometClient::new(transport)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
             .max_decoding_message_size(MESSAGE_BYTES_MAX);
         Self { client }
@@ -37,7 +67,7 @@ impl RemoteComet {
 }
 
 #[tonic::async_trait]
-impl Comet for RemoteComet {
+impl<T: Transport> Comet for RemoteComet<T> {
     async fn push_msg(
         &self,
         request: Request<PushMsgReq>,
@@ -66,14 +96,14 @@ impl Comet for RemoteComet {
 
 /// A logic in another process.
 #[derive(Clone, Debug)]
-pub struct RemoteLogic {
-    client: LogicClient<Channel>,
+pub struct RemoteLogic<T> {
+    client: LogicClient<T>,
 }
 
-impl RemoteLogic {
-    /// Forwards over `channel`; takes compressed answers, as goim's comet does.
-    pub fn new(channel: Channel) -> Self {
-        let client = LogicClient::new(channel)
+impl<T: Transport> RemoteLogic<T> {
+    /// Forwards over `transport`; takes compressed answers, as goim's comet does.
+    pub fn new(transport: T) -> Self {
+        let client = LogicClient::new(transport)
             .accept_compressed(CompressionEncoding::Gzip)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
             .max_decoding_message_size(MESSAGE_BYTES_MAX);
@@ -82,7 +112,7 @@ impl RemoteLogic {
 }
 
 #[tonic::async_trait]
-impl Logic for RemoteLogic {
+impl<T: Transport> Logic for RemoteLogic<T> {
     async fn connect(
         &self,
         request: Request<ConnectReq>,

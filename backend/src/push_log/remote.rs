@@ -1,5 +1,6 @@
 //! The push logs of logic nodes in other processes.
 
+use std::fmt::Debug;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -7,9 +8,9 @@ use async_trait::async_trait;
 use futures_util::stream::{self, SelectAll};
 use futures_util::{Stream, StreamExt};
 use halley_proto::goim::logic::PushMsg;
+use halley_proto::remote::Transport;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 
 use super::{Delivery, PublishError, PushLog, SubscribeError, Subscription};
 use crate::backoff::Backoff;
@@ -43,11 +44,11 @@ impl Default for RemoteConfig {
 
 /// A process that serves its push log.
 #[derive(Clone, Debug)]
-pub struct RemotePeer {
+pub struct RemotePeer<T> {
     /// Its name in logs.
     pub name: String,
     /// The way to it; may be one that connects on first use.
-    pub channel: Channel,
+    pub transport: T,
 }
 
 /// The push logs of other processes, taken together.
@@ -55,20 +56,20 @@ pub struct RemotePeer {
 /// It only subscribes: records are published in the process of the log. A peer
 /// that is away is tried again for ever; what it held for us comes again.
 #[derive(Clone, Debug)]
-pub struct RemotePushLog {
-    peers: Vec<RemotePeer>,
+pub struct RemotePushLog<T> {
+    peers: Vec<RemotePeer<T>>,
     config: RemoteConfig,
 }
 
-impl RemotePushLog {
+impl<T> RemotePushLog<T> {
     /// The logs of `peers`.
-    pub fn new(peers: Vec<RemotePeer>, config: RemoteConfig) -> Self {
+    pub fn new(peers: Vec<RemotePeer<T>>, config: RemoteConfig) -> Self {
         Self { peers, config }
     }
 }
 
 #[async_trait]
-impl PushLog for RemotePushLog {
+impl<T: Transport + Debug> PushLog for RemotePushLog<T> {
     async fn publish(&self, _records: Vec<PushMsg>) -> Result<(), PublishError> {
         let text = "records are published in the process of the log";
         Err(PublishError::Unavailable(text.to_owned()))

@@ -68,10 +68,10 @@ impl Drop for Served {
     }
 }
 
-fn remote(peers: &[&Served]) -> RemotePushLog {
+fn remote(peers: &[&Served]) -> RemotePushLog<Channel> {
     let peers = peers.iter().map(|served| RemotePeer {
         name: "logic".to_owned(),
-        channel: served.channel.clone(),
+        transport: served.channel.clone(),
     });
     RemotePushLog::new(peers.collect(), RemoteConfig::default())
 }

@@ -144,7 +144,7 @@ async fn what_was_accepted_is_held_for_jobs_of_other_processes() {
     // A job that was away comes only now.
     let peer = RemotePeer {
         name: "logic-1".to_owned(),
-        channel: Endpoint::try_from(format!("http://{}", node.addresses.grpc))
+        transport: Endpoint::try_from(format!("http://{}", node.addresses.grpc))
             .unwrap()
             .connect_lazy(),
     };

@@ -62,18 +62,12 @@ fn is_valid_for(pair: &CertifiedKey, name: &ServerName<'_>) -> bool {
         .is_ok()
 }
 
-fn load_pair(cert: &Path, key: &Path, provider: &CryptoProvider) -> Result<CertifiedKey, Error> {
-    let chain = CertificateDer::pem_slice_iter(&read(cert)?)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|source| Error::Pem {
-            path: cert.to_owned(),
-            source,
-        })?;
-    if chain.is_empty() {
-        return Err(Error::Empty {
-            path: cert.to_owned(),
-        });
-    }
+pub(super) fn load_pair(
+    cert: &Path,
+    key: &Path,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, Error> {
+    let chain = read_chain(cert)?;
     let private = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|source| Error::Pem {
         path: key.to_owned(),
         source,
@@ -83,6 +77,22 @@ fn load_pair(cert: &Path, key: &Path, provider: &CryptoProvider) -> Result<Certi
         key: key.to_owned(),
         source,
     })
+}
+
+/// The certificates of a file, at least one.
+pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let chain = CertificateDer::pem_slice_iter(&read(path)?)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|source| Error::Pem {
+            path: path.to_owned(),
+            source,
+        })?;
+    if chain.is_empty() {
+        return Err(Error::Empty {
+            path: path.to_owned(),
+        });
+    }
+    Ok(chain)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {

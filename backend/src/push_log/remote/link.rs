@@ -7,20 +7,19 @@ use std::time::Duration;
 use futures_util::{Stream, stream};
 use halley_proto::halley::push_log::push_log_client::PushLogClient;
 use halley_proto::halley::push_log::{Record, Records, SubscribeRequest};
-use halley_proto::remote::MESSAGE_BYTES_MAX;
+use halley_proto::remote::{MESSAGE_BYTES_MAX, Transport};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
 use super::super::{Ack, AckSink, Delivery};
 use super::{RemoteConfig, RemotePeer};
 
-pub(super) struct Peer {
+pub(super) struct Peer<T> {
     name: String,
-    client: PushLogClient<Channel>,
+    client: PushLogClient<T>,
     config: RemoteConfig,
     /// Cancelled when no more records are wanted, only their end.
     ending: CancellationToken,
@@ -29,11 +28,15 @@ pub(super) struct Peer {
     link: Option<Link>,
 }
 
-impl Peer {
-    pub(super) fn new(peer: RemotePeer, config: RemoteConfig, ending: CancellationToken) -> Self {
+impl<T: Transport> Peer<T> {
+    pub(super) fn new(
+        peer: RemotePeer<T>,
+        config: RemoteConfig,
+        ending: CancellationToken,
+    ) -> Self {
         Self {
             name: peer.name,
-            client: PushLogClient::new(peer.channel).max_decoding_message_size(MESSAGE_BYTES_MAX),
+            client: PushLogClient::new(peer.transport).max_decoding_message_size(MESSAGE_BYTES_MAX),
             config,
             ending,
             failures: 0,
