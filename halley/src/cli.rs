@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::process::{self, Role};
 
 mod connect;
+mod import_goim;
 mod token;
 
 /// A gateway that holds clients' connections and brings them what a backend
@@ -39,6 +40,8 @@ enum Command {
     CheckConfig(CheckArgs),
     /// Print the configuration in force: every key with its meaning, unit and value
     PrintConfig(ConfigArgs),
+    /// Make a configuration out of goim's, and say what is left to do
+    ImportGoim(import_goim::Args),
     /// Make a JSON Web Token with which a client can log in
     Token(token::Args),
     /// Be a client: join a room, print what arrives, send what is typed
@@ -129,6 +132,7 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             print(&config.render())?;
             Ok(())
         })),
+        Some(Command::ImportGoim(args)) => status(import_goim::run(&args)),
         Some(Command::Token(args)) => usage(token::make(&args).and_then(|token| {
             print(&format!("{token}\n"))?;
             Ok(())

@@ -68,6 +68,11 @@ fn help_of_connect() {
 }
 
 #[test]
+fn help_of_import_goim() {
+    insta::assert_snapshot!(help("import-goim"));
+}
+
+#[test]
 fn without_a_command_everything_is_served() {
     let cli = parse(&["--set", "log.filter = debug", "--http", "127.0.0.1:1"]).unwrap();
 
