@@ -10,6 +10,7 @@
 
 pub mod backoff;
 pub mod goim_hash;
+pub mod kafka;
 pub mod push_log;
 pub mod registry;
 pub mod sessions;

@@ -16,10 +16,15 @@ use halley_proto::goim::logic::push_msg::Type;
 use tokio::time::Instant;
 
 pub use crate::goim_hash::partition;
+pub use kafka::{
+    Assignment, ConsumerConfig, CreateTopic, GroupProtocol, KafkaConfig, KafkaPushLog, KafkaStats,
+    Start,
+};
 pub use memory::{MemoryConfig, MemoryPushLog};
 pub use remote::{RemoteConfig, RemotePeer, RemotePushLog};
 pub use service::{PushLogService, ServiceConfig};
 
+mod kafka;
 mod memory;
 mod remote;
 mod service;

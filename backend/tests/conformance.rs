@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod conformance {
+    pub(crate) mod engines;
     pub(crate) mod push_log;
     pub(crate) mod served;
     pub(crate) mod sessions;
@@ -11,6 +12,7 @@ mod conformance {
 
 use std::sync::Arc;
 
+use conformance::engines::kafka_logs;
 use conformance::push_log::Logs;
 use conformance::served::Served;
 use halley_backend::push_log::{MemoryConfig, MemoryPushLog};
@@ -72,6 +74,7 @@ macro_rules! sessions {
 
 push_log!(memory_push_log, super::memory());
 push_log!(remote_push_log, super::Served::logs().await);
+push_log!(kafka_push_log, super::kafka_logs().await);
 sessions!(memory_sessions, super::memory_sessions());
 
 fn memory() -> Logs {

@@ -189,8 +189,11 @@ pub(crate) async fn acknowledgements_made_before_close_count(logs: Logs) {
     }
 
     subscription.close().await;
+    logs.publish("a", 2000..2001).await;
 
-    assert_eq!(logs.publisher.depth().unwrap().records, 0);
+    let mut subscription = logs.subscribe().await;
+    let first = next(&mut subscription).await;
+    assert_eq!(number(&first), 2000, "the first unacknowledged");
 }
 
 pub(crate) async fn a_drained_subscription_ends(logs: Logs) {
