@@ -81,6 +81,7 @@ async fn start_and_run(role: Role, config: Config, banner: bool) -> anyhow::Resu
     tokio::select! {
         ended = run(built.stages, deadline, readiness.clone(), signals) => ended,
         ended = announcing => ended,
+        never = built.trust.watch() => match never {},
     }
 }
 

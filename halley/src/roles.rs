@@ -22,6 +22,8 @@ pub(crate) struct Built {
     /// In the order in which they drain.
     pub(crate) stages: Vec<Stage>,
     pub(crate) banner: Banner,
+    /// To be watched, so that new certificates are taken over.
+    pub(crate) trust: Trust,
 }
 
 /// Builds every role, which binds its sockets, before any of them starts: a
@@ -40,14 +42,18 @@ pub(crate) fn build(
     let mut stages = match role {
         Role::All => all(config, &client, registry, readiness, &mut banner),
         Role::Comet => comet(config, &client, registry, readiness, &mut banner),
-        Role::Logic => logic(config, registry, readiness, &mut banner),
+        Role::Logic => logic(config, &client, registry, readiness, &mut banner),
         Role::Job => job(config, &client, registry, readiness, &mut banner),
     }?;
     if let Some(admin) = admin {
         banner.admin(admin.address());
         stages.push(admin.spawn());
     }
-    Ok(Built { stages, banner })
+    Ok(Built {
+        stages,
+        banner,
+        trust,
+    })
 }
 
 fn all(
@@ -61,6 +67,7 @@ fn all(
     let deps = Deps {
         push_log: Arc::clone(&push_log),
         push_log_service: None,
+        trust: client.trust().clone(),
         sessions: Arc::new(MemorySessions::new(config.sessions.memory)),
         registry: registry.clone(),
         readiness: readiness.clone(),
@@ -111,6 +118,7 @@ fn comet(
 
 fn logic(
     config: Config,
+    client: &Client,
     registry: &SharedRegistry,
     readiness: &Readiness,
     banner: &mut Banner,
@@ -120,6 +128,7 @@ fn logic(
     let deps = Deps {
         push_log,
         push_log_service: Some(service.into_server()),
+        trust: client.trust().clone(),
         sessions: Arc::new(MemorySessions::new(config.sessions.memory)),
         registry: registry.clone(),
         readiness: readiness.clone(),

@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use halley_backend::push_log::{PushLog, PushLogService};
 use halley_backend::sessions::Sessions;
+use halley_node::grpc::Trust;
 use halley_node::{DrainOutcome, Latch, Readiness, SharedRegistry, Stage, listen};
 use halley_proto::goim::logic::logic_server;
 use halley_proto::halley::push_log::push_log_server::PushLogServer;
@@ -40,6 +41,8 @@ pub struct Deps {
     pub push_log_service: Option<PushLogServer<PushLogService>>,
     /// Knows where clients are connected.
     pub sessions: Arc<dyn Sessions>,
+    /// Who may call the gRPC service.
+    pub trust: Trust,
     /// Takes logic's metrics, and is what `/metrics` shows.
     pub registry: SharedRegistry,
     /// Waits for logic, and is what `/readyz` shows.
@@ -54,6 +57,7 @@ pub struct Logic {
     grpc: TcpListener,
     addresses: Addresses,
     push_log_service: Option<PushLogServer<PushLogService>>,
+    trust: Trust,
     latch: Latch,
 }
 
@@ -102,6 +106,9 @@ impl Logic {
             http: http.local_addr()?,
             grpc: grpc.local_addr()?,
         };
+        deps.trust
+            .check_bind(addresses.grpc)
+            .context("logic.rpc.bind")?;
         if core.config.http.keys.is_empty() && !addresses.http.ip().is_loopback() {
             tracing::warn!(
                 address = %addresses.http,
@@ -115,6 +122,7 @@ impl Logic {
             grpc,
             addresses,
             push_log_service: deps.push_log_service,
+            trust: deps.trust,
             latch,
         })
     }
@@ -136,6 +144,7 @@ impl Logic {
             http,
             grpc,
             push_log_service,
+            trust,
             latch,
             addresses: _,
         } = self;
@@ -162,16 +171,21 @@ impl Logic {
                 now.clone(),
             );
             let router = http::router(Arc::clone(&core));
-            let rpc = Rpc::new(Arc::clone(&core));
-            latch.ready();
             let serves_log = push_log_service.is_some();
+            let services = grpc::Services {
+                rpc: Rpc::new(Arc::clone(&core)),
+                push_log: push_log_service,
+                readiness: core.readiness.clone(),
+                trust,
+            };
+            latch.ready();
             let closing = CancellationToken::new();
             // The sink outlives the service, which fills it.
             let served = CancellationToken::new();
             let serving = async {
                 let _served = served.clone().drop_guard();
                 let http = http1::serve(http, router, pushes, &config.http, &closing, &now);
-                let grpc = grpc::serve(grpc, rpc, push_log_service, &config.rpc, &closing, &now);
+                let grpc = grpc::serve(grpc, services, &config.rpc, &closing, &now);
                 tokio::try_join!(async { Ok(http.await) }, grpc)
             };
             let (serving, mut outcome, (), ()) = tokio::join!(

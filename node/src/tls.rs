@@ -83,7 +83,7 @@ impl Tls {
     /// theirs. Files that cannot be used are logged once and tried again, while
     /// the certificates in force stay.
     pub async fn watch(self: Arc<Self>, interval: Duration, stop: CancellationToken) {
-        Arc::clone(&self.0).watch(interval, stop).await;
+        stop.run_until_cancelled(self.0.watch(interval)).await;
     }
 }
 

@@ -12,6 +12,7 @@ use halley_backend::sessions::{
     Binding, MemorySessions, MemorySessionsConfig, Sessions, SessionsError,
 };
 use halley_logic::{Config, Deps, Logic};
+use halley_node::grpc::Trust;
 use halley_node::{Readiness, SharedRegistry};
 use halley_proto::goim::logic::logic_server;
 use halley_proto::goim::logic::{OnlineReq, PushMsg};
@@ -171,6 +172,7 @@ impl Harness {
             Deps {
                 push_log: Arc::clone(&log) as Arc<dyn PushLog>,
                 push_log_service: None,
+                trust: Trust::default(),
                 sessions: Arc::clone(&sessions) as Arc<dyn Sessions>,
                 registry: SharedRegistry::default(),
                 readiness: Readiness::default(),

@@ -13,6 +13,7 @@ use halley_backend::sessions::{
     Binding, MemorySessions, MemorySessionsConfig, Sessions, SessionsError,
 };
 use halley_logic::{Addresses, Config, Deps, Logic};
+use halley_node::grpc::Trust;
 use halley_node::{DrainOutcome, Readiness, SharedRegistry, encode};
 use halley_proto::goim::logic::logic_client::LogicClient;
 use halley_proto::goim::logic::{ConnectReply, ConnectReq, DisconnectReq, HeartbeatReq};
@@ -182,6 +183,7 @@ impl Node {
             Deps {
                 push_log,
                 push_log_service: serves_log.then(|| service.into_server()),
+                trust: Trust::default(),
                 sessions: Arc::clone(&sessions) as Arc<dyn Sessions>,
                 registry: Arc::clone(&registry),
                 readiness: readiness.clone(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use halley_backend::push_log::{MemoryConfig, MemoryPushLog};
 use halley_backend::sessions::{MemorySessions, MemorySessionsConfig};
 use halley_logic::{Config, Deps, Logic};
+use halley_node::grpc::Trust;
 use halley_node::{Readiness, SharedRegistry};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -20,6 +21,7 @@ fn build(config: Config) -> anyhow::Result<Logic> {
         Deps {
             push_log: Arc::new(MemoryPushLog::new(MemoryConfig::default())),
             push_log_service: None,
+            trust: Trust::default(),
             sessions: Arc::new(MemorySessions::new(MemorySessionsConfig::default())),
             registry: SharedRegistry::default(),
             readiness: Readiness::default(),

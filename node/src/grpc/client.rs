@@ -71,6 +71,11 @@ impl Client {
         }
     }
 
+    /// What it asks of the other nodes, and shows to them.
+    pub fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
     /// The way to a node at `host:port` or `grpc://host:port`. It connects on
     /// first use, and again whenever the connection is lost.
     ///

@@ -1,3 +1,4 @@
+use std::convert::Infallible;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -10,7 +11,6 @@ use rustls_pki_types::ServerName;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
-use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
 use super::Accepted;
@@ -173,15 +173,12 @@ impl Trust {
         Admit::new(self.0.secrets.clone())
     }
 
-    /// Looks at the certificates' files until `stop` is cancelled, and takes
-    /// them over when they have changed: for connections made from then on.
-    pub async fn watch(&self, stop: CancellationToken) {
+    /// Looks at the certificates' files until it is dropped, and takes them over
+    /// when they have changed: for connections made from then on.
+    pub async fn watch(&self) -> Infallible {
         match &self.0.tls {
-            Some(tls) => {
-                let mutual = Arc::clone(&tls.mutual);
-                mutual.watch(tls.reload_interval, stop).await;
-            }
-            None => stop.cancelled().await,
+            Some(tls) => tls.mutual.watch(tls.reload_interval).await,
+            None => std::future::pending().await,
         }
     }
 

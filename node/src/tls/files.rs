@@ -1,3 +1,4 @@
+use std::convert::Infallible;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -7,7 +8,6 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::task;
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::Error;
@@ -43,15 +43,15 @@ impl<T: Send + Sync + 'static> FromFiles<T> {
         self.current.load_full()
     }
 
-    /// Looks at the files every `interval` until `stop` is cancelled. Files that
-    /// cannot be used are logged once and tried again, while what they were
-    /// before stays in force.
-    pub(crate) async fn watch(self: Arc<Self>, interval: Duration, stop: CancellationToken) {
+    /// Looks at the files every `interval`, until it is dropped. Files that cannot
+    /// be used are logged once and tried again, while what they were before stays
+    /// in force.
+    pub(crate) async fn watch(self: &Arc<Self>, interval: Duration) -> Infallible {
         let mut in_force = self.stamp.clone();
         let mut refused = None;
-        let tick = || tokio::time::sleep(interval);
-        while stop.run_until_cancelled(tick()).await.is_some() {
-            let this = Arc::clone(&self);
+        loop {
+            tokio::time::sleep(interval).await;
+            let this = Arc::clone(self);
             let known = in_force.clone();
             let read = task::spawn_blocking(move || {
                 let stamp = Stamp::of(&this.files);

@@ -10,6 +10,7 @@ use halley_client::{ConnectionOptions, Endpoint, TlsOptions, Transport};
 use halley_comet::{Addresses, Comet};
 use halley_job::{Job, Peer};
 use halley_logic::{Deps, Logic};
+use halley_node::grpc::Trust;
 use halley_node::{DrainOutcome, Readiness, SharedRegistry, Stage};
 use halley_wire::AuthBody;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
@@ -73,6 +74,7 @@ impl Gateway {
         let deps = Deps {
             push_log: Arc::clone(&push_log),
             push_log_service: None,
+            trust: Trust::default(),
             sessions: Arc::new(MemorySessions::new(MemorySessionsConfig::default())),
             registry: registry.clone(),
             readiness: readiness.clone(),
