@@ -188,3 +188,112 @@ impl Drop for Permit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPEN: Duration = Duration::from_secs(5);
+    const MOMENT: Duration = Duration::from_millis(1);
+
+    fn breaker(failures_max: u32) -> Arc<Breaker> {
+        Breaker::new(Limits {
+            failures_max,
+            open_min: OPEN,
+            open_max: OPEN * 2,
+            probes_max: 1,
+        })
+    }
+
+    fn opened() -> (Arc<Breaker>, Instant) {
+        let breaker = breaker(2);
+        let now = Instant::now();
+        for _ in 0..2 {
+            breaker.admit(now).unwrap().failure(now);
+        }
+        (breaker, now)
+    }
+
+    #[test]
+    fn failures_in_a_row_open_it() {
+        let (breaker, now) = opened();
+
+        assert!(!breaker.is_closed());
+        assert!(breaker.admit(now).is_none());
+        assert!(breaker.admit(now + OPEN / 2 - MOMENT).is_none());
+        assert!(breaker.is_admitting(now + OPEN));
+        assert!(breaker.admit(now + OPEN).is_some());
+    }
+
+    #[test]
+    fn a_success_between_failures_keeps_it_closed() {
+        let breaker = breaker(2);
+        let now = Instant::now();
+        for _ in 0..5 {
+            breaker.admit(now).unwrap().failure(now);
+            breaker.admit(now).unwrap().success();
+        }
+
+        assert!(breaker.admit(now).is_some());
+    }
+
+    #[test]
+    fn half_open_admits_only_the_probes() {
+        let (breaker, now) = opened();
+
+        let probe = breaker.admit(now + OPEN).unwrap();
+        assert!(!breaker.is_admitting(now + OPEN));
+        assert!(breaker.admit(now + OPEN).is_none());
+        assert_eq!(probe.success(), Change::Closed);
+        assert!(breaker.is_closed());
+        assert!(breaker.admit(now + OPEN).is_some());
+        assert!(breaker.admit(now + OPEN).is_some());
+    }
+
+    #[test]
+    fn a_failed_probe_opens_it_for_twice_as_long() {
+        let (breaker, now) = opened();
+
+        let mut later = now + OPEN;
+        for _ in 0..3 {
+            let change = breaker.admit(later).unwrap().failure(later);
+            let Change::Opened(open) = change else {
+                panic!("{change:?}");
+            };
+            assert!(OPEN <= open && open <= OPEN * 2, "{open:?}");
+            assert!(breaker.admit(later + OPEN - MOMENT).is_none());
+            later += OPEN * 2;
+        }
+
+        breaker.admit(later).unwrap().success();
+        for _ in 0..2 {
+            breaker.admit(later).unwrap().failure(later);
+        }
+        assert!(breaker.admit(later + OPEN).is_some(), "from the start");
+    }
+
+    #[test]
+    fn a_probe_given_up_is_given_back() {
+        let (breaker, now) = opened();
+
+        drop(breaker.admit(now + OPEN).unwrap());
+        assert!(breaker.admit(now + OPEN).is_some());
+    }
+
+    #[test]
+    fn late_answers_decide_nothing() {
+        let breaker = breaker(1);
+        let now = Instant::now();
+        let early = [breaker.admit(now).unwrap(), breaker.admit(now).unwrap()];
+        breaker.admit(now).unwrap().failure(now);
+        let probe = breaker.admit(now + OPEN).unwrap();
+
+        let [one, other] = early;
+        one.success();
+        other.failure(now + OPEN);
+
+        assert!(breaker.admit(now + OPEN).is_none(), "still half open");
+        probe.success();
+        assert!(breaker.admit(now + OPEN).is_some());
+    }
+}

@@ -12,6 +12,8 @@ mod admit;
 mod balanced;
 mod client;
 pub mod health;
+#[cfg(test)]
+mod testing;
 mod trust;
 
 pub use accepted::Accepted;

@@ -7,13 +7,13 @@
 //! failures in a row they fail at once for a while.
 
 mod answers;
-mod breaker;
 
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use halley_node::breaker::{Breaker, Change, Limits};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, StatusCode, Url};
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,6 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 use self::answers::{Answer, Answers};
-use self::breaker::Breaker;
 use super::grant::Allowed;
 use super::{AuthError, Credentials, Identity, Key};
 use crate::config::WebhookConfig;
@@ -36,7 +35,7 @@ pub(crate) struct Webhook {
     url: Url,
     config: WebhookConfig,
     answers: Answers,
-    breaker: Breaker,
+    breaker: Arc<Breaker>,
     permits: Semaphore,
     metrics: Arc<Metrics>,
 }
@@ -79,11 +78,12 @@ impl Webhook {
             client: outbound::client(&url, config.timeout)?,
             url,
             answers: Answers::new(config),
-            breaker: Breaker::new(
-                config.breaker_failures_max,
-                config.breaker_open,
-                config.breaker_probes_max,
-            ),
+            breaker: Breaker::new(Limits {
+                failures_max: config.breaker_failures_max,
+                open_min: config.breaker_open,
+                open_max: config.breaker_open,
+                probes_max: config.breaker_probes_max,
+            }),
             permits: Semaphore::new(config.concurrent_max.min(Semaphore::MAX_PERMITS)),
             config: config.clone(),
             metrics,
@@ -131,12 +131,12 @@ impl Webhook {
             });
             let failure = match result {
                 Ok(answer) => {
-                    permit.success();
+                    report(permit.success());
                     return Ok(answer);
                 }
                 Err(failure) => failure,
             };
-            permit.failure(Instant::now());
+            report(permit.failure(Instant::now()));
             failures += 1;
             if !failure.is_worth_another || failures > self.config.retries_max {
                 return Err(AuthError::Unavailable(failure.text()));
@@ -176,6 +176,17 @@ impl Webhook {
         body.and_then(|body| Said::parse(&body))
             .map(|said| Ok(Arc::new(said.into_identity())))
             .ok_or(Failure::new(AttemptOutcome::Invalid, false))
+    }
+}
+
+fn report(change: Change) {
+    match change {
+        Change::None => {}
+        Change::Closed => tracing::info!("authentication service works again"),
+        Change::Opened(open) => tracing::error!(
+            open_ms = u64::try_from(open.as_millis()).unwrap_or(u64::MAX),
+            "authentication service fails and is left alone: logins are refused"
+        ),
     }
 }
 

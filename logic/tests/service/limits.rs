@@ -16,12 +16,16 @@ use tokio::time::timeout;
 use crate::harness::{Mood, Node, PATIENCE, config};
 
 fn build(config: Config) -> anyhow::Result<Logic> {
+    build_with(config, Trust::default())
+}
+
+fn build_with(config: Config, trust: Trust) -> anyhow::Result<Logic> {
     Logic::build(
         config,
         Deps {
             push_log: Arc::new(MemoryPushLog::new(MemoryConfig::default())),
             push_log_service: None,
-            trust: Trust::default(),
+            trust,
             sessions: Arc::new(MemorySessions::new(MemorySessionsConfig::default())),
             registry: SharedRegistry::default(),
             readiness: Readiness::default(),
@@ -135,7 +139,25 @@ async fn s13_insecure_logic_is_not_built_in_public() {
         let error = build(refused).unwrap_err();
         assert!(error.to_string().contains("allow_public"), "{error}");
     }
+    allowed.rpc.bind = "127.0.0.1:0".parse().unwrap();
+    allowed.http.bind = public;
     build(allowed).unwrap();
+}
+
+#[tokio::test]
+async fn grpc_is_not_served_in_public_without_trust() {
+    let mut config = config();
+    config.rpc.bind = "0.0.0.0:0".parse().unwrap();
+    config.auth.insecure.allow_public = true;
+
+    let error = format!("{:#}", build(config.clone()).unwrap_err());
+    assert!(error.contains("logic.rpc.bind") && error.contains("trust.allow_plaintext"));
+
+    let allowed = halley_node::grpc::Config {
+        allow_plaintext: true,
+        ..halley_node::grpc::Config::default()
+    };
+    build_with(config, Trust::load(&allowed).unwrap()).unwrap();
 }
 
 #[tokio::test]

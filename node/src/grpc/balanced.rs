@@ -219,7 +219,7 @@ fn pick(peers: &[Arc<Peer>], usable: impl Fn(&Peer) -> bool) -> Option<Arc<Peer>
 
 impl Service<http::Request<Body>> for Balanced {
     type Response = http::Response<Body>;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Error = Status;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -236,7 +236,7 @@ impl Service<http::Request<Body>> for Balanced {
                 Ok(response) => Ok(call.answered(response)),
                 Err(error) => {
                     call.failed();
-                    Err(error.into())
+                    Err(error)
                 }
             }
         })
@@ -250,3 +250,6 @@ impl fmt::Debug for Balanced {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

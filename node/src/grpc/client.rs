@@ -1,9 +1,12 @@
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::TryFutureExt as _;
+use futures_util::future::MapErr;
 use http::header::AUTHORIZATION;
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Uri};
@@ -14,6 +17,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 use tonic::body::Body;
 use tonic::transport::{self, Channel, Endpoint};
+use tonic::{Status, TimeoutExpired};
 use tower::{Service, service_fn};
 
 use super::Trust;
@@ -154,6 +158,11 @@ async fn dial(trust: Trust, uri: Uri) -> io::Result<Dialled> {
 }
 
 /// The way to one node, for any generated client. Clones share one connection.
+///
+/// A node that cannot be reached, or whose connection breaks, is
+/// [`Unavailable`](tonic::Code::Unavailable); one that has not answered within
+/// the time that the call carries is
+/// [`DeadlineExceeded`](tonic::Code::DeadlineExceeded).
 #[derive(Clone)]
 pub struct Connection {
     channel: Channel,
@@ -162,11 +171,12 @@ pub struct Connection {
 
 impl Service<http::Request<Body>> for Connection {
     type Response = http::Response<Body>;
-    type Error = transport::Error;
-    type Future = <Channel as Service<http::Request<Body>>>::Future;
+    type Error = Status;
+    type Future =
+        MapErr<<Channel as Service<http::Request<Body>>>::Future, fn(transport::Error) -> Status>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.channel.poll_ready(context)
+        self.channel.poll_ready(context).map_err(unanswered)
     }
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
@@ -174,12 +184,82 @@ impl Service<http::Request<Body>> for Connection {
             let authorization = authorization.clone();
             request.headers_mut().insert(AUTHORIZATION, authorization);
         }
-        self.channel.call(request)
+        self.channel.call(request).map_err(unanswered)
     }
+}
+
+/// tonic has other codes for some of the ways in which a connection breaks.
+fn unanswered(error: transport::Error) -> Status {
+    let mut status = {
+        let mut cause: &(dyn Error + 'static) = &error;
+        while let Some(source) = cause.source() {
+            cause = source;
+        }
+        if cause.is::<TimeoutExpired>() {
+            Status::deadline_exceeded("node did not answer in time")
+        } else {
+            Status::unavailable(format!("node cannot be reached: {cause}"))
+        }
+    };
+    status.set_source(Arc::new(error));
+    status
 }
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::grpc::testing::{Node, begin, begin_with, call, request};
+
+    fn client() -> Client {
+        Client::new(&Trust::default(), &ClientConfig::default())
+    }
+
+    #[tokio::test]
+    async fn addresses_are_as_registries_write_them() {
+        let node = Node::start(&Trust::default()).await;
+
+        for address in [node.addr.clone(), format!("grpc://{}", node.addr)] {
+            let connection = client().connect(&address).unwrap();
+            assert_eq!(call(connection).await.unwrap(), tonic::Code::Ok);
+        }
+        for address in ["", "127.0.0.1", ":3119", "http://127.0.0.1:3119", "a b:1"] {
+            assert!(Client::check(address).is_err(), "{address}");
+        }
+        Client::check("[::1]:3119").unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_away_is_unavailable_and_found_when_it_is_back() {
+        let node = Node::start(&Trust::default()).await;
+        let connection = client().connect(&node.addr).unwrap();
+
+        node.set_away(true);
+        let status = begin(connection.clone()).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::Unavailable);
+
+        node.set_away(false);
+        assert_eq!(call(connection).await.unwrap(), tonic::Code::Ok);
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_silent_exceeds_the_deadline() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = silent.local_addr().unwrap().to_string();
+        let mut request = request();
+        let timeout = HeaderValue::from_static("20m");
+        request.headers_mut().insert("grpc-timeout", timeout);
+
+        let connection = client().connect(&addr).unwrap();
+        let status = begin_with(connection, request).await.unwrap_err();
+
+        assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
     }
 }

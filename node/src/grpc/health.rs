@@ -80,3 +80,6 @@ fn answer(phase: Phase) -> HealthCheckResponse {
         status: status.into(),
     }
 }
+
+#[cfg(test)]
+mod tests;

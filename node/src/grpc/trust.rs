@@ -249,3 +249,6 @@ fn load_secrets(config: &Config) -> Result<Option<Secrets>, Error> {
     }
     Ok(Some(Secrets::new(&secrets)))
 }
+
+#[cfg(test)]
+mod tests;
