@@ -194,7 +194,7 @@ impl ConsumerConfig {
             // Full queues and errors would otherwise stop fetching for long.
             ("fetch.queue.backoff.ms", "20".to_owned()),
             ("fetch.error.backoff.ms", "100".to_owned()),
-            ("statistics.interval.ms", "5000".to_owned()),
+            ("statistics.interval.ms", "1000".to_owned()),
         ];
         match self.group_protocol {
             GroupProtocol::Classic => {

@@ -29,6 +29,10 @@ const POLL_WAIT: Duration = Duration::from_millis(50);
 /// The same while a partition is paused, and may have room again.
 const POLL_WAIT_PAUSED: Duration = Duration::from_millis(5);
 
+/// A member for whom the brokers have no partition is not told so. It counts as
+/// one when the group's coordinator has been known for this long.
+const SPARE_AFTER_MS: i64 = 3000;
+
 /// Tells once whether the subscription is a member of its group.
 type Joined = oneshot::Sender<Result<(), String>>;
 
@@ -114,9 +118,8 @@ impl Reader {
             partition: message.partition(),
             offset: message.offset(),
         };
-        let bytes = value.len() + message.key_len();
         let published = published(message.timestamp().to_millis());
-        if self.shared.push(place, bytes, published, content) {
+        if self.shared.push(place, value.len(), published, content) {
             consumer.pause(&list(&self.topic, &[place.partition]))?;
         }
         Ok(())
@@ -171,6 +174,10 @@ impl ClientContext for Callbacks {
         // Unknown lags, also of partitions that others have, are negative.
         let lag = partitions.filter_map(|partition| u64::try_from(partition.consumer_lag).ok());
         self.shared.set_lag_records(lag.sum());
+        let group = statistics.cgrp.as_ref();
+        if group.is_some_and(|group| group.state == "up" && group.stateage >= SPARE_AFTER_MS) {
+            tell(&self.joined, Ok(()));
+        }
     }
 }
 
@@ -217,7 +224,11 @@ impl Callbacks {
             tracing::warn!(?partitions, "partitions were lost before they were settled");
         } else {
             self.shared.settle(partitions, self.revoke_wait);
-            let places = self.shared.tracker(Tracker::commits);
+            let places = self.shared.tracker(|tracker| {
+                // Commits under way may fail in a rebalance.
+                tracker.not_committed(partitions);
+                tracker.commits()
+            });
             if let Err(error) = commit(consumer, &self.topic, &places, CommitMode::Sync) {
                 self.shared.counters.commit_failure();
                 tracing::warn!(%error, "last commit failed: some pushes are delivered twice");

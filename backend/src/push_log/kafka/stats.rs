@@ -31,8 +31,8 @@ pub struct KafkaStats {
     pub in_flight_records: u64,
     /// Their bytes.
     pub in_flight_bytes: u64,
-    /// Records of our partitions that are not committed, as last told by the
-    /// client, every five seconds.
+    /// Records of our partitions that are not committed, as of the last
+    /// second.
     pub lag_records: u64,
 }
 

@@ -1,0 +1,15 @@
+//! What is particular to the push log in Kafka, on a real broker.
+
+// Helpers of tests are not marked as tests.
+#![allow(clippy::unwrap_used)]
+
+mod kafka {
+    mod bounds;
+    mod dead_letters;
+    mod death;
+    mod outage;
+    mod rebalance;
+    mod support;
+    mod topics;
+    mod wire;
+}
