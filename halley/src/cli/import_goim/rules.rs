@@ -13,7 +13,7 @@ use super::source::{Role, Source};
 const UNUSED: &str = "goim reads it and does nothing with it";
 const ALWAYS_TCP: &str = "it is TCP in any case";
 const BETWEEN_NODES: &str =
-    "connections between nodes are kept alive and bounded by keys of [peers] and of rpc sections";
+    "connections between nodes are kept alive and bounded by [grpc.client] and by the sections called rpc";
 
 /// Keys without a successor, and why.
 const DROPPED: &[(Role, &[&str], &str)] = &[
