@@ -15,7 +15,7 @@ ARGS ?=
 HALLEY := $(or $(CARGO_TARGET_DIR),target)/release/halley --banner
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test loom check fmt clippy docs deny advisories fuzz autobahn bench
+.PHONY: help run build test loom check fmt clippy docs deny advisories fuzz autobahn bench deploy-check
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,6 +79,9 @@ fuzz: ## by hand: every fuzz target for FUZZ_SECONDS each (needs nightly and car
 
 autobahn: ## by hand: the published WebSocket conformance cases (needs Python 2.7)
 	tests/autobahn/run
+
+deploy-check: ## by hand: lint and render what is in deploy/ (needs Go)
+	deploy/check
 
 bench: ## benchmarks of the parts
 	$(CARGO) bench --locked --package halley-benches
