@@ -15,7 +15,7 @@ ARGS ?=
 HALLEY := $(or $(CARGO_TARGET_DIR),target)/release/halley --banner
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test loom check fmt clippy docs deny advisories fuzz autobahn bench deploy-check
+.PHONY: help run build test loom check fmt clippy docs deny advisories fuzz autobahn bench deploy-check goim-fleet
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ autobahn: ## by hand: the published WebSocket conformance cases (needs Python 2.
 
 deploy-check: ## by hand: lint and render what is in deploy/ (needs Go)
 	deploy/check
+
+goim-fleet: ## by hand: fleets of goim's nodes and Halley's (needs Go)
+	tests/goim/run
 
 bench: ## benchmarks of the parts
 	$(CARGO) bench --locked --package halley-benches

@@ -47,6 +47,8 @@ metadata:
     {{- end }}
 spec:
   automountServiceAccountToken: false
+  # Kubernetes would add variables such as HALLEY_COMET_SERVICE_HOST, which are no keys.
+  enableServiceLinks: false
   {{- with .root.Values.imagePullSecrets }}
   imagePullSecrets:
     {{- toYaml . | nindent 4 }}
@@ -159,17 +161,17 @@ spec:
     {{- if $trustSecret }}
     - name: trust-secret
       secret:
-        secretName: {{ $trustSecret }}
+        secretName: {{ $trustSecret | quote }}
     {{- end }}
     {{- if $trust.certificates }}
     - name: trust-certificates
       secret:
-        secretName: {{ $trust.certificates }}
+        secretName: {{ $trust.certificates | quote }}
     {{- end }}
     {{- if and (eq .role "comet") $values.tlsSecret }}
     - name: client-tls
       secret:
-        secretName: {{ $values.tlsSecret }}
+        secretName: {{ $values.tlsSecret | quote }}
     {{- end }}
     {{- with $values.volumes }}
     {{- toYaml . | nindent 4 }}

@@ -1,0 +1,117 @@
+//! `make goim-fleet`: every mix of goim's nodes and Halley's, with real Kafka,
+//! Redis and discovery, and what clients and backends see of it.
+//!
+//! Halley's nodes run with what `halley import-goim` makes of goim's files.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, reason = "a program for people at a terminal")]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, ensure};
+use comfy_table::Table;
+use comfy_table::presets::ASCII_MARKDOWN;
+use halley_engines::{Kafka, KafkaOptions, KafkaVersion, Redis};
+
+use checks::{Check, Outcome};
+use fleet::{Binaries, Engines, Fleet, Kind, Mix};
+
+mod checks;
+mod clients;
+mod fleet;
+mod process;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    let mut args = std::env::args().skip(1);
+    let mut binary = |name: &str| -> anyhow::Result<PathBuf> {
+        let usage = || format!("usage: goim-fleet HALLEY GOIM-FOLDER [MIX…], no {name}");
+        let path = PathBuf::from(args.next().with_context(usage)?);
+        ensure!(path.exists(), "{} is not there", path.display());
+        Ok(path)
+    };
+    let binaries = Binaries {
+        halley: binary("binary of halley")?,
+        goim: binary("folder with goim's binaries")?,
+    };
+    let asked: Vec<String> = args.collect();
+    let mixes: Vec<Mix> = Mix::all()
+        .into_iter()
+        .filter(|mix| asked.is_empty() || asked.contains(&mix.to_string()))
+        .collect();
+    ensure!(
+        !mixes.is_empty(),
+        "no such mix: as in {}, comet first",
+        Mix::all()[0]
+    );
+
+    println!("starting Kafka 3.9 and Redis …");
+    // goim's client asks for topics that it expects to be made.
+    let properties = [
+        ("auto.create.topics.enable", "true"),
+        ("num.partitions", "4"),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()));
+    let engines = Engines {
+        kafka: Kafka::start(&KafkaOptions {
+            version: KafkaVersion::V3_9,
+            properties: BTreeMap::from(properties),
+            ..KafkaOptions::default()
+        })?,
+        redis: Redis::start()?,
+    };
+    let mut results = Vec::with_capacity(mixes.len());
+    for mix in mixes {
+        println!("comet, logic, job: {mix} …");
+        let outcomes = try_out(mix, &binaries, &engines).await?;
+        for (check, outcome) in &outcomes {
+            if let Outcome::Failed(problem) = outcome {
+                println!("  {check}: {problem}");
+            }
+        }
+        results.push((mix, outcomes));
+    }
+    println!("\n{}", table(&results));
+    let is_good = |(_, outcomes): &(Mix, Vec<(Check, Outcome)>)| {
+        !outcomes
+            .iter()
+            .any(|(_, outcome)| matches!(outcome, Outcome::Failed(_)))
+    };
+    Ok(ExitCode::from(u8::from(!results.iter().all(is_good))))
+}
+
+/// Starts one mix on empty engines and asks it everything.
+async fn try_out(
+    mix: Mix,
+    binaries: &Binaries,
+    engines: &Engines,
+) -> anyhow::Result<Vec<(Check, Outcome)>> {
+    engines.redis.flush_all()?;
+    let mut fleet = Fleet::start(mix, binaries, engines).await?;
+    let outcomes = checks::run(&fleet).await;
+    if outcomes
+        .iter()
+        .any(|(_, outcome)| matches!(outcome, Outcome::Failed(_)))
+    {
+        println!("  logs: {}", fleet.keep_logs().display());
+    }
+    Ok(outcomes)
+}
+
+fn table(results: &[(Mix, Vec<(Check, Outcome)>)]) -> Table {
+    let mut table = Table::new();
+    table.load_style(ASCII_MARKDOWN);
+    let checks = results
+        .first()
+        .map(|(_, outcomes)| outcomes.iter().map(|(check, _)| (*check).to_owned()));
+    let head = ["comet", "logic", "job"].map(str::to_owned);
+    table.set_header(head.into_iter().chain(checks.into_iter().flatten()));
+    for (mix, outcomes) in results {
+        let kinds = [mix.comet, mix.logic, mix.job].map(|kind: Kind| kind.to_string());
+        let outcomes = outcomes.iter().map(|(_, outcome)| outcome.to_string());
+        table.add_row(kinds.into_iter().chain(outcomes));
+    }
+    table
+}
