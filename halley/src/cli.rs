@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::process::{self, Role};
 
 mod connect;
+mod drain;
 mod import_goim;
 mod token;
 
@@ -42,6 +43,8 @@ enum Command {
     PrintConfig(ConfigArgs),
     /// Make a configuration out of goim's, and say what is left to do
     ImportGoim(import_goim::Args),
+    /// Have a process send its clients away and end, and wait for that
+    Drain(drain::Args),
     /// Make a JSON Web Token with which a client can log in
     Token(token::Args),
     /// Be a client: join a room, print what arrives, send what is typed
@@ -133,6 +136,7 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             Ok(())
         })),
         Some(Command::ImportGoim(args)) => status(import_goim::run(&args)),
+        Some(Command::Drain(args)) => status(drain::run(&args)),
         Some(Command::Token(args)) => usage(token::make(&args).and_then(|token| {
             print(&format!("{token}\n"))?;
             Ok(())

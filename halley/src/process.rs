@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use halley_node::{Readiness, SharedRegistry, Signals, limits, run, telemetry};
+use halley_node::{Drains, Readiness, SharedRegistry, Signals, limits, run, telemetry};
 use tracing::{error, info, warn};
 
 use crate::banner::Banner;
@@ -71,15 +71,16 @@ async fn start_and_run(role: Role, config: Config, banner: bool) -> anyhow::Resu
     raise_open_files();
 
     let (registry, readiness) = (SharedRegistry::default(), Readiness::default());
+    let drains = Drains::default();
     let deadline = config.drain.deadline;
-    let built = roles::build(role, config, &registry, &readiness)?;
+    let built = roles::build(role, config, &registry, &readiness, &drains)?;
     let announcing = async {
         readiness.ready().await;
         announce(&built.banner, banner);
         std::future::pending().await
     };
     tokio::select! {
-        ended = run(built.stages, deadline, readiness.clone(), signals) => ended,
+        ended = run(built.stages, deadline, readiness.clone(), signals, &drains) => ended,
         ended = announcing => ended,
         never = built.trust.watch() => match never {},
     }

@@ -9,7 +9,7 @@ use halley_comet::Comet;
 use halley_job::{Job, Peer};
 use halley_logic::{Deps, Logic};
 use halley_node::grpc::{Client, Trust};
-use halley_node::{Readiness, SharedRegistry, Stage, admin};
+use halley_node::{Drains, Readiness, SharedRegistry, Stage, admin};
 use halley_proto::remote::{RemoteComet, RemoteLogic};
 
 use crate::banner::Banner;
@@ -33,11 +33,17 @@ pub(crate) fn build(
     config: Config,
     registry: &SharedRegistry,
     readiness: &Readiness,
+    drains: &Drains,
 ) -> anyhow::Result<Built> {
     let trust = Trust::load(&config.trust)?;
     let client = Client::new(&trust, &config.grpc.client);
-    let admin = admin::Server::bind(&config.admin, registry.clone(), readiness.clone())
-        .context("admin port")?;
+    let admin = admin::Server::bind(
+        &config.admin,
+        registry.clone(),
+        readiness.clone(),
+        drains.clone(),
+    )
+    .context("admin port")?;
     let mut banner = Banner::new(&config);
     let mut stages = match role {
         Role::All => all(config, &client, registry, readiness, &mut banner),

@@ -1,15 +1,16 @@
-//! How a process is watched: `/healthz`, `/readyz` and `/metrics`.
+//! How a process is watched, `/healthz`, `/readyz` and `/metrics`, and told to
+//! drain, `/drain`.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -18,9 +19,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
-use crate::{DrainOutcome, Readiness, SharedRegistry, Stage, listen};
+use crate::{DrainOutcome, Drains, Readiness, SharedRegistry, Stage, listen};
 
 /// The media type of [`encode`](crate::encode)'s text.
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -40,6 +41,8 @@ pub struct Config {
     /// How long a request's header may take, and an idle connection stays.
     #[serde(with = "humantime_serde")]
     pub header_deadline: Duration,
+    /// Let other machines have the process drain as well.
+    pub remote_drain: bool,
 }
 
 impl Default for Config {
@@ -48,11 +51,12 @@ impl Default for Config {
             bind: None,
             connections_max: 64,
             header_deadline: Duration::from_secs(10),
+            remote_drain: false,
         }
     }
 }
 
-/// The three routes on a port of their own, bound and not yet serving.
+/// The routes on a port of their own, bound and not yet serving.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -62,7 +66,7 @@ pub struct Server {
     header_deadline: Duration,
 }
 
-/// The three routes. `/healthz` answers as long as the process can answer at
+/// The routes to watch a process by. `/healthz` answers as long as the process can answer at
 /// all; `/readyz` says 503 and what it waits for until the process is ready.
 pub fn router(registry: SharedRegistry, readiness: Readiness) -> Router {
     let metrics = Router::new()
@@ -93,21 +97,58 @@ async fn metrics(State(registry): State<SharedRegistry>) -> Response {
     ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response()
 }
 
+/// Who may have the process drain, and how.
+#[derive(Clone, Debug)]
+struct Drain {
+    drains: Drains,
+    remote: bool,
+}
+
+/// Answers when everything but this port has drained, with how it went.
+async fn drain(
+    State(Drain { drains, remote }): State<Drain>,
+    Extension(Peer(peer)): Extension<Peer>,
+    headers: HeaderMap,
+) -> Response {
+    if !remote && !peer.ip().to_canonical().is_loopback() {
+        let text = "other machines may not: admin.remote_drain is false";
+        return (StatusCode::FORBIDDEN, text).into_response();
+    }
+    // Browsers send it with whatever a page has them post, to any address that
+    // they can reach.
+    if headers.contains_key(header::ORIGIN) {
+        return (StatusCode::FORBIDDEN, "web pages may not").into_response();
+    }
+    info!(%peer, "drain requested");
+    Json(drains.drain().await).into_response()
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+struct Peer(SocketAddr);
+
 impl Server {
     /// Binds the port that `config` names, if it names one.
     pub fn bind(
         config: &Config,
         registry: SharedRegistry,
         readiness: Readiness,
+        drains: Drains,
     ) -> io::Result<Option<Self>> {
         let Some(bind) = config.bind else {
             return Ok(None);
         };
         let listener = listen::bind(bind, &listen::Options::default())?;
+        let drain = Router::new()
+            .route("/drain", post(drain))
+            .with_state(Drain {
+                drains,
+                remote: config.remote_drain,
+            });
         Ok(Some(Self {
             address: listener.local_addr()?,
             listener,
-            router: router(registry, readiness),
+            router: router(registry, readiness).merge(drain),
             connections: Arc::new(Semaphore::new(config.connections_max.max(1) as usize)),
             header_deadline: config.header_deadline,
         }))
@@ -148,8 +189,8 @@ impl Server {
                 .await
                 .expect("invariant: the semaphore is never closed");
             match self.listener.accept().await {
-                Ok((stream, _)) => {
-                    let serve = self.connection(stream, permit, drain.clone());
+                Ok((stream, peer)) => {
+                    let serve = self.connection(stream, Peer(peer), permit, drain.clone());
                     let now = now.clone();
                     connections.spawn(async move { now.run_until_cancelled(serve).await });
                 }
@@ -164,10 +205,12 @@ impl Server {
     fn connection(
         &self,
         stream: TcpStream,
+        peer: Peer,
         permit: OwnedSemaphorePermit,
         drain: CancellationToken,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let service = TowerToHyperService::new(self.router.clone());
+        let router = self.router.clone().layer(Extension(peer));
+        let service = TowerToHyperService::new(router);
         let serving = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.header_deadline)

@@ -16,12 +16,14 @@ pub mod listen;
 pub mod telemetry;
 pub mod tls;
 
+mod drains;
 mod metrics;
 mod readiness;
 mod run;
 mod signals;
 mod stage;
 
+pub use drains::Drains;
 pub use metrics::{Registry, SharedRegistry, encode};
 pub use readiness::{Latch, Readiness};
 pub use run::{DRAIN_MIN, FORCED_END_MAX, run};

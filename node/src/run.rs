@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::{DrainOutcome, Readiness, Signals, Stage};
+use crate::{DrainOutcome, Drains, Readiness, Signals, Stage};
 
 /// What each stage gets to drain, also when those before it have used up the
 /// time.
@@ -17,8 +17,9 @@ pub const DRAIN_MIN: Duration = Duration::from_secs(1);
 /// is abandoned.
 pub const FORCED_END_MAX: Duration = Duration::from_secs(5);
 
-/// Runs the stages until a signal comes or one of them ends, then drains them
-/// one after another in the order given.
+/// Runs the stages until a signal comes, somebody asks for a drain or one of
+/// them ends, then drains them one after another in the order given. Those who
+/// asked are told how it went before the last one drains.
 ///
 /// All stages together have `drain_deadline` to drain, and each at least
 /// [`DRAIN_MIN`]; whatever is left then, or when a second signal comes, is told
@@ -33,17 +34,19 @@ pub async fn run(
     drain_deadline: Duration,
     readiness: Readiness,
     mut signals: Signals,
+    drains: &Drains,
 ) -> anyhow::Result<()> {
     let mut running = Running::start(stages);
     tokio::select! {
         signal = signals.next() => info!(%signal, "draining"),
+        () = drains.asked() => info!("asked to drain"),
         () = running.next_end() => {}
     }
 
     let started = Instant::now();
     readiness.set_draining();
     tokio::select! {
-        () = running.drain(started + drain_deadline) => {}
+        () = running.drain(started + drain_deadline, drains) => {}
         signal = signals.next() => {
             warn!(%signal, "second signal, ending now");
             running.end_now().await;
@@ -98,9 +101,12 @@ impl Running {
         running
     }
 
-    async fn drain(&mut self, deadline: Instant) {
+    async fn drain(&mut self, deadline: Instant, drains: &Drains) {
         self.draining = true;
         for index in 0..self.controls.len() {
+            if index + 1 == self.controls.len() {
+                drains.tell(self.outcome);
+            }
             let control = &self.controls[index];
             if control.ended {
                 continue;

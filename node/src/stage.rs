@@ -3,6 +3,7 @@ use std::future::Future;
 use std::ops::AddAssign;
 use std::pin::Pin;
 
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 /// A running part of the process that drains on its own, handed to
@@ -22,7 +23,7 @@ pub struct Stage {
 }
 
 /// How the units of work of a stage (connections, requests, records) ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DrainOutcome {
     /// Came to their end by themselves.
     pub clean: u64,

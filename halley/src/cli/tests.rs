@@ -53,6 +53,11 @@ fn help_of_check_config() {
 }
 
 #[test]
+fn help_of_drain() {
+    insta::assert_snapshot!(help("drain"));
+}
+
+#[test]
 fn help_of_print_config() {
     insta::assert_snapshot!(help("print-config"));
 }

@@ -28,11 +28,7 @@ fn a_push_travels_through_three_processes() {
     client.stdout.wait_for("1000 from afar");
     assert_eq!(client.end().code, Some(0));
 
-    let admin = at_comet.at("admin");
-    let admin = admin
-        .trim_start_matches("http://")
-        .trim_end_matches("/readyz");
-    let metrics = http(admin.parse().unwrap(), "GET", "/metrics", "");
+    let metrics = http(at_comet.admin(), "GET", "/metrics", "");
     assert!(metrics.contains("halley_comet_connections"), "{metrics}");
 
     for (name, process) in [("job", job), ("comet", comet), ("logic", logic)] {

@@ -1,5 +1,5 @@
-//! A signal drains the process in order and ends it with 0; a second one does
-//! not wait for clients that still have to be told.
+//! A signal, or `halley drain`, drains the process in order and ends it with 0; a
+//! second signal does not wait for clients that still have to be told.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -70,6 +70,32 @@ fn drains_in_order_and_counts(signal: Signal) {
     assert!(last.contains(r#""forced":0,"#), "{last}");
     let told = r#""message":"stage drained","stage":"comet","clean":5,"forced":0"#;
     assert!(server.stderr.contains(told), "{}", server.stderr);
+}
+
+#[test]
+fn drain_is_a_signal_that_tells_how_it_went() {
+    let (server, listening) = Halley::serve(&["--set=admin.bind=127.0.0.1:0"]);
+    let mut clients: Vec<_> = (0..5).map(|_| log_in(listening.tcp())).collect();
+
+    let admin = listening.admin().to_string();
+    let drain = Halley::start(&["drain", "--admin", &admin]);
+    for client in &mut clients {
+        let mut last_words = Vec::new();
+        client.read_to_end(&mut last_words).expect("an orderly end");
+        assert!(!last_words.is_empty(), "a client was not told");
+    }
+    let (drain, server) = (drain.end(), server.end());
+
+    assert_eq!(server.code, Some(0), "{}", server.stderr);
+    assert_eq!(drain.code, Some(0), "{}", drain.stderr);
+    assert!(drain.stdout.starts_with("drained: "), "{}", drain.stdout);
+    assert!(
+        drain.stdout.ends_with(" clean, 0 forced"),
+        "{}",
+        drain.stdout
+    );
+    let again = Halley::start(&["drain", "--admin", &admin]).end();
+    assert_eq!(again.code, Some(1), "{}", again.stdout);
 }
 
 #[test]

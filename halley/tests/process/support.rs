@@ -193,6 +193,14 @@ impl Listening {
             .expect("an address")
     }
 
+    pub(crate) fn admin(&self) -> SocketAddr {
+        let url = self.at("admin ");
+        url.trim_start_matches("http://")
+            .trim_end_matches("/readyz")
+            .parse()
+            .expect("an address")
+    }
+
     pub(crate) fn tcp(&self) -> SocketAddr {
         let url = self.at("tcp ");
         url.trim_start_matches("tcp://")

@@ -91,6 +91,8 @@ struct Shared {
 
 struct Peers {
     targets: watch::Receiver<Vec<Target>>,
+    /// The sender is gone, and its last list was taken over.
+    is_final: bool,
     list: Vec<Arc<Peer>>,
 }
 
@@ -111,6 +113,7 @@ impl Balanced {
             config,
             peers: Mutex::new(Peers {
                 targets,
+                is_final: false,
                 list: Vec::new(),
             }),
             metrics: Metrics::register(service, registry),
@@ -156,7 +159,12 @@ impl Shared {
     /// Takes over a list that has changed: nodes that are still on it keep their
     /// state, and those that are not finish their calls.
     fn refresh(&self, peers: &mut Peers) {
-        if !peers.targets.has_changed().unwrap_or(false) {
+        let has_changed = match peers.targets.has_changed() {
+            Ok(has_changed) => has_changed,
+            // The sender is gone, perhaps after a change that nobody saw yet.
+            Err(_) => !std::mem::replace(&mut peers.is_final, true),
+        };
+        if !has_changed {
             return;
         }
         let targets = peers.targets.borrow_and_update();

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{DRAIN_MIN, FORCED_END_MAX, run};
-use crate::{DrainOutcome, Readiness, Signal, SignalSender, Signals, Stage};
+use crate::{DrainOutcome, Drains, Readiness, Signal, SignalSender, Signals, Stage};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -68,6 +68,7 @@ fn stage(events: &Events, name: &'static str, habit: Habit) -> Stage {
 struct Process {
     signals: SignalSender,
     readiness: Readiness,
+    drains: Drains,
     running: JoinSet<anyhow::Result<()>>,
 }
 
@@ -75,11 +76,14 @@ impl Process {
     fn start(stages: Vec<Stage>) -> Self {
         let (sender, signals) = Signals::by_hand();
         let readiness = Readiness::default();
+        let drains = Drains::default();
         let mut running = JoinSet::new();
-        running.spawn(run(stages, DEADLINE, readiness.clone(), signals));
+        let (ready, asked) = (readiness.clone(), drains.clone());
+        running.spawn(async move { run(stages, DEADLINE, ready, signals, &asked).await });
         Self {
             signals: sender,
             readiness,
+            drains,
             running,
         }
     }
@@ -212,6 +216,27 @@ async fn a_failure_while_draining_does_not_stop_the_drain() {
 
     assert_eq!(format!("{error:#}"), "job failed: broken");
     assert_eq!(events.take(), ["job drains", "comet drains", "comet ended"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_that_was_asked_for_is_answered_before_the_last_stage() {
+    let events = Events::default();
+    let process = Process::start(vec![
+        stage(&events, "comet", Habit::Drains(Duration::from_secs(1))),
+        stage(&events, "logic", Habit::Hangs),
+        stage(&events, "admin", Habit::Drains(Duration::from_secs(1))),
+    ]);
+
+    // Asking twice is no second signal.
+    let (one, other) = tokio::join!(process.drains.drain(), process.drains.drain());
+
+    assert_eq!((one.clean, one.forced), (1, 1));
+    assert_eq!(one, other);
+    let so_far = events.take();
+    assert!(so_far.contains(&"logic cut".to_owned()), "{so_far:?}");
+    assert!(!so_far.contains(&"admin ended".to_owned()), "{so_far:?}");
+    process.end().await.expect("a clean end");
+    assert_eq!(events.take().last().expect("events"), "admin ended");
 }
 
 #[tokio::test(start_paused = true)]

@@ -212,6 +212,24 @@ async fn a_node_that_is_taken_off_the_list_finishes_its_calls() {
 }
 
 #[tokio::test]
+async fn the_last_list_stays_when_nobody_can_change_it_any_more() {
+    let (one, other) = (node().await, node().await);
+    let Setup {
+        targets: sender,
+        balanced,
+        ..
+    } = Setup::of(&[&one]);
+    sender.send_replace(targets(&[&other]));
+    drop(sender);
+
+    for _ in 0..2 {
+        assert_eq!(call(balanced.clone()).await.unwrap(), Code::Ok);
+    }
+
+    assert_eq!((one.calls(), other.calls()), (0, 2));
+}
+
+#[tokio::test]
 async fn another_attempt_goes_to_another_node() {
     let (one, other) = (node().await, node().await);
     let setup = Setup::of(&[&one, &other]);
