@@ -7,8 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::frame::Frame;
 use crate::hub::Hub;
@@ -47,12 +47,16 @@ impl Broadcaster {
         let (queue, mut broadcasts) = mpsc::channel::<Broadcast>(config.queue_max.max(1));
         let worker = Arc::clone(hub);
         hub.broadcasts.spawn(async move {
+            let mut closing = false;
             loop {
                 let broadcast = tokio::select! {
-                    // In this order, so that a draining node sends what it took.
-                    biased;
                     broadcast = broadcasts.recv() => broadcast,
-                    () = worker.accepting.cancelled() => None,
+                    // What was taken until then is sent.
+                    () = worker.accepting.cancelled(), if !closing => {
+                        broadcasts.close();
+                        closing = true;
+                        continue;
+                    }
                 };
                 let Some(broadcast) = broadcast else {
                     return;
@@ -71,19 +75,50 @@ impl Broadcaster {
     /// Takes a broadcast, or says at once that it cannot.
     pub(crate) fn submit(&self, broadcast: Broadcast) -> Result<(), Full> {
         if broadcast.speed == 0 {
-            self.queue.try_send(broadcast).map_err(|_| Full)?;
-            self.hub.metrics.broadcasts_waiting.inc();
+            let place = self.queue.try_reserve().map_err(|_| Full)?;
+            self.enqueue(place, broadcast);
+        } else {
+            let permit = Arc::clone(&self.paced).try_acquire_owned();
+            self.begin(permit.map_err(|_| Full)?, broadcast);
+        }
+        Ok(())
+    }
+
+    /// Takes a broadcast, and waits for its place as long as may be.
+    ///
+    /// A draining node, whose worker is gone, sends it at once to whom is left.
+    pub(crate) async fn submit_in_time(&self, broadcast: Broadcast) -> Result<(), Full> {
+        if self.queue.is_closed() {
+            send(&self.hub, broadcast).await;
             return Ok(());
         }
-        let permit = Arc::clone(&self.paced)
-            .try_acquire_owned()
-            .map_err(|_| Full)?;
+        let patience = self.hub.config.broadcast.wait_max;
+        if broadcast.speed == 0 {
+            match timeout(patience, self.queue.reserve()).await {
+                Ok(Ok(place)) => self.enqueue(place, broadcast),
+                Ok(Err(_)) => send(&self.hub, broadcast).await,
+                Err(_) => return Err(Full),
+            }
+        } else {
+            let permit = timeout(patience, Arc::clone(&self.paced).acquire_owned()).await;
+            let permit = permit.ok().and_then(Result::ok).ok_or(Full)?;
+            self.begin(permit, broadcast);
+        }
+        Ok(())
+    }
+
+    fn enqueue(&self, place: mpsc::Permit<'_, Broadcast>, broadcast: Broadcast) {
+        self.hub.metrics.broadcasts_waiting.inc();
+        place.send(broadcast);
+    }
+
+    /// Starts a paced broadcast.
+    fn begin(&self, permit: OwnedSemaphorePermit, broadcast: Broadcast) {
         let hub = Arc::clone(&self.hub);
         self.hub.broadcasts.spawn(async move {
             let _permit = permit;
             send(&hub, broadcast).await;
         });
-        Ok(())
     }
 }
 

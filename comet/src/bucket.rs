@@ -64,17 +64,17 @@ pub struct Swept<'a> {
     pub is_idle: bool,
     /// Its grant has ended.
     pub is_expired: bool,
+    /// Its binding is to be renewed.
+    pub is_due: bool,
+    /// Where it is.
+    pub slot: Slot,
     renew: &'a AtomicU32,
 }
 
 impl Swept<'_> {
-    /// Whether the binding is due for renewal; if so, the next one is set for `next`.
-    pub fn take_renewal(&self, now: Tick, next: Tick) -> bool {
-        let due = Tick(self.renew.load(Ordering::Relaxed)) <= now;
-        if due {
-            self.renew.store(next.0, Ordering::Relaxed);
-        }
-        due
+    /// Sets when the binding is to be renewed next.
+    pub fn set_renewal(&self, next: Tick) {
+        self.renew.store(next.0, Ordering::Relaxed);
     }
 }
 
@@ -214,6 +214,13 @@ impl Buckets {
         });
     }
 
+    /// Sets when the connection's binding is to be renewed next.
+    pub fn set_renewal(&self, slot: Slot, connection: &Connection, next: Tick) {
+        self.with(slot, connection, |entry| {
+            entry.renew.store(next.0, Ordering::Relaxed);
+        });
+    }
+
     /// Number of buckets.
     pub fn count(&self) -> usize {
         self.buckets.len()
@@ -229,13 +236,19 @@ impl Buckets {
 
     /// Looks at every connection of one bucket.
     pub fn sweep(&self, bucket: usize, now: Tick, mut visit: impl FnMut(Swept<'_>)) {
-        for (_, entry) in &self.buckets[bucket].read().entries {
+        let slot = |index| Slot {
+            bucket: u32::try_from(bucket).expect("invariant: slots have 32 bits for it"),
+            index: u32::try_from(index).expect("invariant: fewer connections than 2^32"),
+        };
+        for (index, entry) in &self.buckets[bucket].read().entries {
             let last_seen = entry.last_seen.load(Ordering::Relaxed);
             visit(Swept {
                 connection: &entry.connection,
                 identity: &entry.identity,
                 is_idle: now.0.saturating_sub(last_seen) > entry.idle_ticks,
                 is_expired: entry.expires.load(Ordering::Relaxed) <= now.0,
+                is_due: entry.renew.load(Ordering::Relaxed) <= now.0,
+                slot: slot(index),
                 renew: &entry.renew,
             });
         }

@@ -160,6 +160,20 @@ pub struct Delivery {
     pub window_max: Duration,
     /// Walkers that share one large room.
     pub walkers_max: usize,
+    /// Streams of jobs.
+    pub streams_max: usize,
+    /// Jobs without a stream whose progress is remembered.
+    pub sessions_max: usize,
+    /// Items in one message of a stream.
+    pub items_max: usize,
+    /// Bytes of packets that a job may have under way on its stream.
+    pub window_bytes: usize,
+    /// How long a client that enters a room that is new here waits until the
+    /// jobs know of it; a job that takes longer loses its stream.
+    #[serde(with = "humantime_serde")]
+    pub rooms_ack_timeout: Duration,
+    /// Changes of the rooms held here that a job may lag behind.
+    pub room_changes_max: usize,
 }
 
 /// The service for job.
@@ -170,8 +184,15 @@ pub struct Rpc {
     pub bind: SocketAddr,
     /// Address under which job reaches it; empty: the bound one.
     pub advertise: String,
-    /// Bytes of one request.
+    /// Bytes of one message in either direction.
     pub message_bytes_max: usize,
+    /// Silence after which a peer is asked whether it still lives.
+    #[serde(with = "humantime_serde")]
+    pub keepalive_interval: Duration,
+    /// Time in which it must answer that, and in which a stream must say who
+    /// it comes from.
+    #[serde(with = "humantime_serde")]
+    pub keepalive_timeout: Duration,
 }
 
 /// Calls to logic.
@@ -183,9 +204,22 @@ pub struct LogicCalls {
     pub deadline: Duration,
     /// Calls under way at once.
     pub in_flight_max: usize,
+    /// Calls that are made again because logic could not be reached, for each
+    /// hundred calls of the last ten seconds.
+    pub retry_percent_max: u32,
+    /// So many may be in ten seconds however few calls there are.
+    pub retries_min: u32,
+    /// First pause before a call is made again; doubled each time.
+    #[serde(with = "humantime_serde")]
+    pub retry_pause_min: Duration,
+    /// Longest pause before a call is made again.
+    #[serde(with = "humantime_serde")]
+    pub retry_pause_max: Duration,
     /// How often a live connection's binding is renewed.
     #[serde(with = "humantime_serde")]
     pub renew_interval: Duration,
+    /// Bindings renewed per second when logic has lost them.
+    pub reregister_per_second: u32,
     /// How often the rooms' counts are exchanged.
     #[serde(with = "humantime_serde")]
     pub online_interval: Duration,
@@ -199,12 +233,19 @@ pub struct Broadcast {
     pub queue_max: usize,
     /// Paced broadcasts under way at once.
     pub paced_max: usize,
+    /// How long a job's stream waits for a place before a broadcast is refused.
+    #[serde(with = "humantime_serde")]
+    pub wait_max: Duration,
 }
 
 /// Saying goodbye.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Drain {
+    /// How long new clients are still let in after the node has said that it
+    /// goes; not at all if nobody is told.
+    #[serde(with = "humantime_serde")]
+    pub notice: Duration,
     /// Connections that are told to go, per second.
     pub connections_per_second: usize,
     /// Shortest pause before a client should reconnect.
@@ -320,6 +361,12 @@ impl Default for Delivery {
             write_deadline: Duration::from_secs(30),
             window_max: Duration::from_millis(50),
             walkers_max: 2,
+            streams_max: 64,
+            sessions_max: 64,
+            items_max: 16_384,
+            window_bytes: 8 << 20,
+            rooms_ack_timeout: Duration::from_millis(500),
+            room_changes_max: 1 << 20,
         }
     }
 }
@@ -330,6 +377,8 @@ impl Default for Rpc {
             bind: loopback(3109),
             advertise: String::new(),
             message_bytes_max: 16 << 20,
+            keepalive_interval: Duration::from_secs(10),
+            keepalive_timeout: Duration::from_secs(5),
         }
     }
 }
@@ -339,7 +388,12 @@ impl Default for LogicCalls {
         Self {
             deadline: Duration::from_secs(3),
             in_flight_max: 4096,
+            retry_percent_max: 10,
+            retries_min: 10,
+            retry_pause_min: Duration::from_millis(25),
+            retry_pause_max: Duration::from_millis(500),
             renew_interval: Duration::from_mins(5),
+            reregister_per_second: 5_000,
             online_interval: Duration::from_secs(1),
         }
     }
@@ -350,6 +404,7 @@ impl Default for Broadcast {
         Self {
             queue_max: 1024,
             paced_max: 16,
+            wait_max: Duration::from_secs(1),
         }
     }
 }
@@ -357,6 +412,7 @@ impl Default for Broadcast {
 impl Default for Drain {
     fn default() -> Self {
         Self {
+            notice: Duration::from_secs(2),
             connections_per_second: 5_000,
             reconnect_min: Duration::from_secs(1),
             reconnect_max: Duration::from_secs(10),

@@ -46,19 +46,32 @@ impl Frame {
     /// Checks what job sent. A raw body must be a chain of complete packets:
     /// clients walk it by the lengths inside.
     pub fn new(proto: &Proto) -> Result<Self, MalformedRaw> {
-        let op = Op(proto.op);
-        let messages = if op == Op::RAW {
-            raw::count(&proto.body)?
-        } else {
-            1
+        let header = Header {
+            ver: wire_ver(proto.ver),
+            op: Op(proto.op),
+            seq: proto.seq,
+        };
+        Self::checked(header, proto.body.clone())
+    }
+
+    /// Checks packets that go out as one raw packet, with the header that goim's job gives it.
+    pub fn raw(packets: Bytes) -> Result<Self, MalformedRaw> {
+        let header = Header {
+            ver: 1,
+            op: Op::RAW,
+            seq: 0,
+        };
+        Self::checked(header, packets)
+    }
+
+    fn checked(header: Header, body: Bytes) -> Result<Self, MalformedRaw> {
+        let messages = match header.op {
+            Op::RAW => raw::count(&body)?,
+            _ => 1,
         };
         Ok(Self {
-            header: Header {
-                ver: wire_ver(proto.ver),
-                op,
-                seq: proto.seq,
-            },
-            body: proto.body.clone(),
+            header,
+            body,
             messages: u32::try_from(messages).unwrap_or(u32::MAX),
             encoded: [OnceCell::new(), OnceCell::new()],
         })

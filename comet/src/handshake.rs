@@ -15,8 +15,8 @@ use crate::calls::Login;
 use crate::clock::{Tick, ticks};
 use crate::connection::Connection;
 use crate::hub::Hub;
+use crate::renewals;
 use crate::session::Grant;
-use crate::sweep;
 use crate::tally::Tally;
 use crate::task::{Serve, expiry};
 use crate::transport::{Framing, Goodbye, Incoming, Stream, upgrade};
@@ -214,6 +214,7 @@ impl<S: Stream, F: Framing> Client<S, F> {
             };
             F::encode(&mut answer, header, b"");
             outgoing.queue_reply(answer.into());
+            outgoing.hold_back(true);
             let ops_max = hub.config.limits.accepts_max;
             outgoing.accepts().add(reply.accepts, ops_max);
         }
@@ -224,7 +225,7 @@ impl<S: Stream, F: Framing> Client<S, F> {
         let deadlines = Deadlines {
             idle_ticks: idle_ticks(reply.heartbeat),
             expires: expiry(&hub, grant.as_deref()),
-            renew: sweep::next_renewal(&hub, now),
+            renew: renewals::next(&hub, now),
         };
         let slot = match hub
             .buckets
@@ -242,12 +243,13 @@ impl<S: Stream, F: Framing> Client<S, F> {
             }
         };
         hub.metrics.connections.inc();
-        if !reply.room_id.is_empty() {
-            hub.join(&reply.room_id, &connection);
-        }
+        let join = match reply.room_id.as_str() {
+            "" => None,
+            room => hub.join(room, &connection),
+        };
         drop(self.handshake);
         let transport = (self.framing, io);
-        Ok(Serve::new(
+        let mut serve = Serve::new(
             hub,
             connection,
             slot,
@@ -255,7 +257,9 @@ impl<S: Stream, F: Framing> Client<S, F> {
             &self.read,
             grant,
             self.permit,
-        ))
+        );
+        serve.answer_login(join);
+        Ok(serve)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::calls::Calls;
 use crate::clock::{Clock, Tick};
 use crate::config::Config;
 use crate::connection::{Connection, Rules};
+use crate::delivery::{HeldRooms, Unconfirmed};
 use crate::frame::Frame;
 use crate::metrics::{Metrics, PushKind};
 use crate::online::Online;
@@ -29,11 +30,14 @@ pub(crate) struct Hub {
     pub(crate) config: Config,
     /// The node's name in the whole system.
     pub(crate) server: String,
+    /// Unix milliseconds of the start.
+    pub(crate) started_ms: i64,
     pub(crate) clock: Clock,
     pub(crate) rules: Rules,
     pub(crate) ring_limits: ring::Limits,
     pub(crate) buckets: Buckets,
     pub(crate) rooms: Rooms,
+    pub(crate) held: Arc<HeldRooms>,
     pub(crate) online: Online,
     pub(crate) admission: Arc<Admission>,
     pub(crate) calls: Calls,
@@ -42,8 +46,14 @@ pub(crate) struct Hub {
     pub(crate) tasks: TaskTracker,
     /// Broadcasts under way.
     pub(crate) broadcasts: TaskTracker,
+    /// Streams of jobs.
+    pub(crate) streams: TaskTracker,
+    /// The node is about to go: it tells so, and goes on as before.
+    pub(crate) draining: CancellationToken,
     /// No new connections.
     pub(crate) accepting: CancellationToken,
+    /// The streams of jobs end: no client is left.
+    pub(crate) streams_end: CancellationToken,
     /// Everything ends now.
     pub(crate) serving: CancellationToken,
     pub(crate) logins: Logins,
@@ -134,27 +144,45 @@ impl Hub {
         }
     }
 
+    /// Counts a push of which nothing could be made.
+    pub(crate) fn malformed(&self, kind: PushKind) {
+        self.metrics.pushed(kind, 1);
+        let mut tally = Tally::default();
+        tally.drop(DropReason::Malformed, 1);
+        tally.report(&self.metrics);
+    }
+
     /// Starts a walker over `room`; its wake-up must have said so.
     pub(crate) fn walk(self: &Arc<Self>, room: Arc<Room>) {
         self.tasks.spawn(walker::walk(Arc::clone(self), room));
     }
 
     /// Makes the connection a member of the room `name`.
-    pub(crate) fn join(&self, name: &str, connection: &Arc<Connection>) {
-        let mut outgoing = connection.outgoing();
-        if outgoing.is_closed() {
-            return;
-        }
-        self.rooms.join(name, connection, &mut outgoing, || {
-            self.online.elsewhere(name)
-        });
+    ///
+    /// The client is told when the jobs know of it.
+    pub(crate) fn join(&self, name: &str, connection: &Arc<Connection>) -> Option<Unconfirmed> {
+        let room = {
+            let mut outgoing = connection.outgoing();
+            if outgoing.is_closed() {
+                return None;
+            }
+            self.rooms.join(name, connection, &mut outgoing, || {
+                self.online.elsewhere(name)
+            })
+        };
+        self.held.joined(&room)
     }
 
     /// Takes the connection out of all its rooms.
     pub(crate) fn leave(&self, connection: &Connection, tally: &mut Tally) {
         let empty = connection.outgoing().leave(DropReason::LeftRoom, tally);
+        self.forget(&empty);
+    }
+
+    fn forget(&self, empty: &[Arc<Room>]) {
         for room in empty {
-            self.rooms.forget(&room);
+            self.rooms.forget(room);
+            self.held.emptied(room, self.now());
         }
     }
 
@@ -167,9 +195,7 @@ impl Hub {
         let identity = self.buckets.remove(slot, connection);
         let mut tally = Tally::default();
         let empty = connection.outgoing().end(&mut tally);
-        for room in empty {
-            self.rooms.forget(&room);
-        }
+        self.forget(&empty);
         tally.report(&self.metrics);
         identity
     }

@@ -4,7 +4,7 @@
 //! client is or where a push goes, and it never waits for a client: what one
 //! does not take waits in bounded places and is counted when it is given up.
 //!
-//! The way of a push: `rpc` → a room's [`ring`] or a connection's outbox →
+//! The way of a push: `delivery` or `rpc` → a room's [`ring`] or a connection's outbox →
 //! the room's `walker` or the connection's task → the socket.
 
 #![forbid(unsafe_code)]
@@ -19,11 +19,14 @@ mod config;
 #[cfg(feature = "conformance-echo")]
 pub mod conformance;
 pub mod connection;
+mod delivery;
+mod drain;
 pub mod frame;
 mod handshake;
 mod hub;
 mod metrics;
 mod online;
+mod renewals;
 pub mod ring;
 pub mod room;
 mod rpc;

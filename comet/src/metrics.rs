@@ -38,6 +38,17 @@ pub(crate) enum PushKind {
     All,
 }
 
+/// What became of an item of a job's stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ItemOutcome {
+    /// It was pushed.
+    CarriedOut,
+    /// It had come before.
+    Repeated,
+    /// Nothing could be made of it.
+    Refused,
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -46,11 +57,18 @@ pub(crate) struct Metrics {
     pub(crate) rooms: Gauge,
     pub(crate) room_bytes: Gauge,
     pub(crate) broadcasts_waiting: Gauge,
+    pub(crate) streams: Gauge,
+    pub(crate) streams_late: Counter,
+    pub(crate) rooms_held: Gauge,
     pub(crate) accepted: Counter,
     pub(crate) accept_errors: Counter,
     pub(crate) handshakes: Family<Reason, Counter>,
     pub(crate) closes: Family<Reason, Counter>,
     pub(crate) logic_calls: Family<Outcome, Counter>,
+    pub(crate) logic_retries: Counter,
+    pub(crate) logic_retries_refused: Counter,
+    pub(crate) renewals_failed: Counter,
+    pub(crate) reregistered: Counter,
     pub(crate) rooms_refused: Counter,
     pub(crate) handshake_seconds: Histogram,
     pub(crate) logic_call_seconds: Histogram,
@@ -60,6 +78,7 @@ pub(crate) struct Metrics {
     frames_in: FramesIn,
     heartbeat_replies: Counter,
     other_replies: Counter,
+    items: [Counter; 3],
     pushes: [Counter; 3],
     delivered: Counter,
     offline: Counter,
@@ -87,6 +106,7 @@ impl Metrics {
         let frames_in = Family::<Kind, Counter>::default();
         let frames_out = Family::<Kind, Counter>::default();
         let pushes = Family::<Kind, Counter>::default();
+        let items = Family::<Outcome, Counter>::default();
         let outcomes = Family::<Outcome, Counter>::default();
         let kind =
             |family: &Family<Kind, Counter>, kind| family.get_or_create(&Kind { kind }).clone();
@@ -98,11 +118,18 @@ impl Metrics {
             rooms: Gauge::default(),
             room_bytes: Gauge::default(),
             broadcasts_waiting: Gauge::default(),
+            streams: Gauge::default(),
+            streams_late: Counter::default(),
+            rooms_held: Gauge::default(),
             accepted: Counter::default(),
             accept_errors: Counter::default(),
             handshakes: Family::default(),
             closes: Family::default(),
             logic_calls: Family::default(),
+            logic_retries: Counter::default(),
+            logic_retries_refused: Counter::default(),
+            renewals_failed: Counter::default(),
+            reregistered: Counter::default(),
             rooms_refused: Counter::default(),
             handshake_seconds: latency(),
             logic_call_seconds: latency(),
@@ -119,12 +146,19 @@ impl Metrics {
             },
             heartbeat_replies: kind(&frames_out, "heartbeat_reply"),
             other_replies: kind(&frames_out, "reply"),
+            items: ["carried_out", "repeated", "refused"].map(|outcome| {
+                let outcome = Outcome {
+                    outcome,
+                    reason: "",
+                };
+                items.get_or_create(&outcome).clone()
+            }),
             pushes: ["keys", "room", "all"].map(|name| kind(&pushes, name)),
             delivered: outcome("delivered", ""),
             offline: outcome("offline", ""),
             dropped: DROP_REASONS.map(|reason| outcome("dropped", reason.as_str())),
         };
-        metrics.register_all(registry, [frames_in, frames_out, pushes], outcomes);
+        metrics.register_all(registry, [frames_in, frames_out, pushes], [items, outcomes]);
         metrics
     }
 
@@ -132,7 +166,7 @@ impl Metrics {
         &self,
         registry: &mut Registry,
         [frames_in, frames_out, pushes]: [Family<Kind, Counter>; 3],
-        outcomes: Family<Outcome, Counter>,
+        [items, outcomes]: [Family<Outcome, Counter>; 2],
     ) {
         let registry = registry.sub_registry_with_prefix("halley_comet");
         registry.register("connections", "Clients logged in", self.connections.clone());
@@ -152,6 +186,18 @@ impl Metrics {
             "Broadcasts that wait for their turn",
             self.broadcasts_waiting.clone(),
         );
+        registry.register("streams", "Streams of jobs", self.streams.clone());
+        registry.register(
+            "streams_late",
+            "Streams closed because their job did not keep up with the rooms",
+            self.streams_late.clone(),
+        );
+        registry.register(
+            "rooms_held",
+            "Rooms that jobs are told of, each second",
+            self.rooms_held.clone(),
+        );
+        registry.register("items", "Items of jobs' streams by outcome", items);
         registry.register("accepted", "Sockets accepted", self.accepted.clone());
         registry.register(
             "accept_errors",
@@ -172,6 +218,26 @@ impl Metrics {
             "logic_calls",
             "Calls to logic by outcome",
             self.logic_calls.clone(),
+        );
+        registry.register(
+            "logic_retries",
+            "Calls to logic made again because it could not be reached",
+            self.logic_retries.clone(),
+        );
+        registry.register(
+            "logic_retries_refused",
+            "Calls to logic not made again because too many were",
+            self.logic_retries_refused.clone(),
+        );
+        registry.register(
+            "renewals_failed",
+            "Renewals of a binding that failed and are tried again",
+            self.renewals_failed.clone(),
+        );
+        registry.register(
+            "reregistered",
+            "Connections to be bound again because logic lost its sessions",
+            self.reregistered.clone(),
         );
         registry.register(
             "rooms_refused",
@@ -230,6 +296,15 @@ impl Metrics {
         add(&self.writes, tally.writes);
         for (counter, value) in self.dropped.iter().zip(tally.dropped) {
             add(counter, value);
+        }
+    }
+
+    /// Counts items of a job's stream, by [`ItemOutcome`].
+    pub(crate) fn items(&self, items: [u64; 3]) {
+        for (counter, count) in self.items.iter().zip(items) {
+            if count > 0 {
+                counter.inc_by(count);
+            }
         }
     }
 

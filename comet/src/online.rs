@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use halley_proto::halley::node::NodeStatus;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::hub::Hub;
+use crate::renewals;
 
 /// Members of rooms on other nodes, as logic last told.
 #[derive(Debug, Default)]
@@ -31,30 +33,38 @@ const RETRY_DIVISOR: u32 = 2;
 const BUSY_DIVISOR: u32 = 10;
 
 /// Exchanges the counts until the node ends, and once more when it drains.
-pub(crate) async fn exchange(hub: Arc<Hub>, status: Status) {
+pub(crate) async fn exchange(hub: Arc<Hub>, status: Arc<Status>) {
     let interval = hub.config.logic.online_interval;
+    let mut known_epoch = None;
     loop {
+        let draining = hub.draining.is_cancelled();
         let started = Instant::now();
         let result = renew(&hub, &status).await;
         let spent = started.elapsed();
         let pause = match result {
-            Ok(()) => interval.max(spent * BUSY_DIVISOR),
+            Ok(epoch) => {
+                if epoch.is_some() && known_epoch.is_some() && epoch != known_epoch {
+                    renewals::renew_all(&hub);
+                }
+                known_epoch = epoch.or(known_epoch);
+                interval.max(spent * BUSY_DIVISOR)
+            }
             Err(status) => {
                 tracing::warn!(error = status.message(), "exchange online counts");
                 interval / RETRY_DIVISOR
             }
         };
-        let draining = hub.accepting.is_cancelled();
         tokio::select! {
             () = sleep_until(started + spent + pause) => {}
-            () = hub.accepting.cancelled(), if !draining => {}
+            () = hub.draining.cancelled(), if !draining => {}
             () = hub.serving.cancelled() => return,
         }
     }
 }
 
-/// Tells logic once more, so that what it knows of the node ends with it.
-pub(crate) async fn renew(hub: &Hub, status: &Status) -> Result<(), tonic::Status> {
+/// Tells logic of the node, once more at its end, so that what logic knows of
+/// it ends too. Returns the epoch of the sessions.
+pub(crate) async fn renew(hub: &Hub, status: &Status) -> Result<Option<u64>, tonic::Status> {
     let mut local = HashMap::new();
     for room in hub.rooms.all() {
         let members = i32::try_from(room.members()).unwrap_or(i32::MAX);
@@ -65,41 +75,51 @@ pub(crate) async fn renew(hub: &Hub, status: &Status) -> Result<(), tonic::Statu
     hub.metrics
         .rooms
         .set(i64::try_from(local.len()).unwrap_or(i64::MAX));
-    let reported = local.clone();
-    let mut totals = hub.calls.renew_online(local, &status.now(hub)).await?;
-    totals.retain(|room, total| {
-        *total -= reported.get(room).copied().unwrap_or(0);
+    let status = status.publish(hub);
+    let mut totals = hub.calls.renew_online(&local, &status).await?;
+    totals.rooms.retain(|room, total| {
+        *total -= local.get(room).copied().unwrap_or(0);
         *total > 0
     });
-    hub.online.elsewhere.store(Arc::new(totals));
+    hub.online.elsewhere.store(Arc::new(totals.rooms));
     for room in hub.rooms.all() {
         room.set_elsewhere(hub.online.elsewhere(room.name()));
     }
-    Ok(())
+    Ok(totals.epoch)
 }
 
 /// What the node says of itself.
-#[derive(Clone, Debug)]
-pub(crate) struct Status {
-    pub(crate) addrs: Vec<String>,
-    pub(crate) grpc: String,
-}
+#[derive(Debug)]
+pub(crate) struct Status(watch::Sender<NodeStatus>);
 
 impl Status {
-    fn now(&self, hub: &Hub) -> NodeStatus {
+    /// Says at first what does not change.
+    pub(crate) fn new(status: NodeStatus) -> Self {
+        Self(watch::Sender::new(status))
+    }
+
+    /// Follows it.
+    pub(crate) fn watch(&self) -> watch::Receiver<NodeStatus> {
+        self.0.subscribe()
+    }
+
+    /// Whether anybody follows it.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.0.receiver_count() > 0
+    }
+
+    /// Says what is so now.
+    pub(crate) fn publish(&self, hub: &Hub) -> NodeStatus {
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        NodeStatus {
-            hostname: hub.server.clone(),
-            region: hub.config.region.clone(),
-            zone: hub.config.zone.clone(),
-            env: hub.config.env.clone(),
-            addrs: self.addrs.clone(),
-            grpc: self.grpc.clone(),
-            weight: hub.config.weight,
-            conn_count: count(hub.buckets.connections()),
-            ip_count: count(hub.admission.addresses()),
-            draining: hub.accepting.is_cancelled(),
-            ..NodeStatus::default()
-        }
+        let mut now = self.0.borrow().clone();
+        now.conn_count = count(hub.buckets.connections());
+        now.ip_count = count(hub.admission.addresses());
+        now.draining = hub.draining.is_cancelled();
+        self.0.send_if_modified(|last| {
+            let is_new = *last != now;
+            last.clone_from(&now);
+            is_new
+        });
+        now
     }
 }

@@ -1,7 +1,7 @@
 //! Rooms: who is in them and what was pushed to them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use slab::Slab;
@@ -30,6 +30,8 @@ pub struct Room {
     heads: [AtomicU64; 2],
     /// Members on other nodes, as logic last told.
     elsewhere: AtomicUsize,
+    /// Every job knows that the room is held here.
+    reported: AtomicBool,
     pub(crate) wake: Wake,
     pub(crate) pace: Mutex<Pace>,
 }
@@ -70,6 +72,7 @@ impl Room {
             logs: Mutex::default(),
             heads: [AtomicU64::new(0), AtomicU64::new(0)],
             elsewhere: AtomicUsize::new(elsewhere),
+            reported: AtomicBool::new(false),
             wake: Wake::new(),
             pace: Mutex::default(),
         }
@@ -97,6 +100,15 @@ impl Room {
 
     pub(crate) fn set_elsewhere(&self, members: usize) {
         self.elsewhere.store(members, Ordering::Relaxed);
+    }
+
+    /// Whether every job knows of the room, and goes on to while it has members.
+    pub(crate) fn is_reported(&self) -> bool {
+        self.reported.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_reported(&self) {
+        self.reported.store(true, Ordering::Relaxed);
     }
 
     /// Appends a frame for everyone who is a member now.

@@ -16,27 +16,23 @@ use crate::broadcast::{Broadcast, Broadcaster};
 use crate::frame::Frame;
 use crate::hub::Hub;
 use crate::metrics::PushKind;
-use crate::tally::{DropReason, Tally};
+use crate::tally::Tally;
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Service {
     hub: Arc<Hub>,
-    broadcaster: Broadcaster,
+    broadcaster: Arc<Broadcaster>,
 }
 
 impl Service {
-    pub(crate) fn new(hub: Arc<Hub>) -> Self {
-        let broadcaster = Broadcaster::start(&hub);
+    pub(crate) fn new(hub: Arc<Hub>, broadcaster: Arc<Broadcaster>) -> Self {
         Self { hub, broadcaster }
     }
 
     fn frame(&self, kind: PushKind, proto: &Proto) -> Result<Frame, Status> {
         Frame::new(proto).map_err(|error| {
-            let mut tally = Tally::default();
-            self.hub.metrics.pushed(kind, 1);
-            tally.drop(DropReason::Malformed, 1);
-            tally.report(&self.hub.metrics);
+            self.hub.malformed(kind);
             Status::invalid_argument(error.to_string())
         })
     }

@@ -2,41 +2,40 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
 use halley_node::listen::{self, bind};
 use halley_node::tls::Tls;
 use halley_node::{DrainOutcome, Latch, Readiness, Registry, Stage};
-use halley_proto::goim::comet::comet_server::{Comet as Service, CometServer};
+use halley_proto::goim::comet::comet_server::Comet as Service;
 use halley_proto::goim::logic::logic_server::Logic;
-use halley_wire::CloseReason;
+use halley_proto::halley::node::NodeStatus;
 use tokio::net::TcpListener;
-use tokio::time::{interval, timeout};
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::accept::{Speaks, accept};
 use crate::admission::{Admission, AdmissionLimits};
+use crate::broadcast::Broadcaster;
 use crate::bucket::Buckets;
 use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connection::{OutboxLimits, Rules};
+use crate::delivery::{self, HeldLimits, HeldRooms};
 use crate::hub::{Hub, Logins};
 use crate::metrics::Metrics;
 use crate::online::{self, Online, Status};
 use crate::ring;
 use crate::room::Rooms;
-use crate::{rpc, sweep};
+use crate::{drain, renewals, rpc, sweep};
+
+mod grpc;
 
 /// Descriptors that are not for clients: listeners, gRPC, files.
 const DESCRIPTORS_RESERVED: u64 = 256;
-/// Goodbyes are said in batches this far apart.
-const GOODBYE_PERIOD: Duration = Duration::from_millis(50);
-/// Last words to logic when the node ends.
-const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where the node can be reached.
 #[derive(Clone, Debug, Default)]
@@ -57,10 +56,11 @@ pub struct Addresses {
 pub struct Comet {
     hub: Arc<Hub>,
     service: Arc<rpc::Service>,
+    delivery: delivery::Service,
     listeners: Vec<(TcpListener, Speaks)>,
     grpc: TcpListener,
     tls: Option<Arc<Tls>>,
-    status: Status,
+    status: Arc<Status>,
     addresses: Addresses,
     latch: Latch,
 }
@@ -91,10 +91,15 @@ impl Comet {
             .with_context(|| format!("bind comet gRPC to {}", config.rpc.bind))?;
         let grpc_address = grpc.local_addr()?;
         addresses.grpc = Some(grpc_address);
-        let status = status(&config, &addresses, grpc_address);
         let hub = Arc::new(hub(config, logic, registry)?);
+        let status = Arc::new(Status::new(status(&hub, &addresses, grpc_address)));
+        let broadcaster = Arc::new(Broadcaster::start(&hub));
         Ok(Self {
-            service: Arc::new(rpc::Service::new(Arc::clone(&hub))),
+            service: Arc::new(rpc::Service::new(
+                Arc::clone(&hub),
+                Arc::clone(&broadcaster),
+            )),
+            delivery: delivery::Service::new(Arc::clone(&hub), broadcaster),
             hub,
             listeners,
             grpc,
@@ -120,6 +125,11 @@ impl Comet {
         &self.addresses
     }
 
+    /// What the node says of itself, as it changes.
+    pub fn status(&self) -> watch::Receiver<NodeStatus> {
+        self.status.watch()
+    }
+
     /// Starts everything.
     pub fn spawn(self) -> Stage {
         let drain = CancellationToken::new();
@@ -128,7 +138,7 @@ impl Comet {
     }
 }
 
-async fn run(comet: Comet, drain: CancellationToken) -> anyhow::Result<DrainOutcome> {
+async fn run(comet: Comet, end: CancellationToken) -> anyhow::Result<DrainOutcome> {
     let hub = comet.hub;
     // What serves the node itself, not its clients.
     let own = TaskTracker::new();
@@ -136,96 +146,42 @@ async fn run(comet: Comet, drain: CancellationToken) -> anyhow::Result<DrainOutc
     for (listener, speaks) in comet.listeners {
         own.spawn(accept(Arc::clone(&hub), listener, speaks));
     }
-    own.spawn(sweep::sweep(Arc::clone(&hub)));
-    own.spawn(online::exchange(Arc::clone(&hub), comet.status.clone()));
+    let (due, renewals) = renewals::queue(&hub);
+    own.spawn(sweep::sweep(Arc::clone(&hub), due));
+    own.spawn(renewals::renew(Arc::clone(&hub), renewals));
+    own.spawn(online::exchange(
+        Arc::clone(&hub),
+        Arc::clone(&comet.status),
+    ));
     if let Some(tls) = comet.tls {
         own.spawn(tls.watch(hub.config.tls.reload_interval, hub.serving.clone()));
     }
-    let message_bytes_max = hub.config.rpc.message_bytes_max;
-    let service = CometServer::from_arc(comet.service)
-        .max_decoding_message_size(message_bytes_max)
-        .max_encoding_message_size(message_bytes_max);
-    let mut rpc = own.spawn(
-        tonic::transport::Server::builder()
-            .add_service(service)
-            .serve_with_incoming_shutdown(
-                TcpListenerStream::new(comet.grpc),
-                stop_rpc.clone().cancelled_owned(),
-            ),
-    );
+    let mut rpc = own.spawn(grpc::serve(
+        comet.grpc,
+        comet.service,
+        comet.delivery,
+        hub.config.rpc.clone(),
+        stop_rpc.clone(),
+    ));
     comet.latch.ready();
     tokio::select! {
-        () = drain.cancelled() => {}
+        () = end.cancelled() => {}
         () = hub.serving.cancelled() => {}
         ended = &mut rpc => {
             hub.serving.cancel();
             return Err(match ended {
                 Ok(Ok(())) => anyhow!("comet gRPC ended by itself"),
-                Ok(Err(error)) => anyhow!(error).context("serve comet gRPC"),
+                Ok(Err(error)) => error,
                 Err(error) => anyhow!(error).context("comet gRPC panicked"),
             });
         }
     }
-    let outcome = say_goodbye(&hub).await;
-    let farewell = online::renew(&hub, &comet.status);
-    if !matches!(timeout(FAREWELL_TIMEOUT, farewell).await, Ok(Ok(()))) {
-        tracing::warn!("logic was not told that this node ends");
-    }
+    let outcome = drain::drain(&hub, &comet.status).await;
     stop_rpc.cancel();
     hub.serving.cancel();
     own.close();
     own.wait().await;
     Ok(outcome)
-}
-
-/// Stops accepting and sends the clients away, a few at a time.
-async fn say_goodbye(hub: &Arc<Hub>) -> DrainOutcome {
-    hub.accepting.cancel();
-    hub.tasks.close();
-    hub.broadcasts.close();
-    tokio::select! {
-        () = hub.broadcasts.wait() => {}
-        () = hub.serving.cancelled() => {}
-    }
-    let total = u64::try_from(hub.buckets.connections()).unwrap_or(u64::MAX);
-    let per_second = hub.config.drain.connections_per_second.max(1);
-    let batch = (per_second / 20).max(1);
-    let mut period = interval(
-        GOODBYE_PERIOD.max(Duration::from_secs(1) * batch_u32(batch) / batch_u32(per_second)),
-    );
-    let mut connections = Vec::new();
-    for bucket in 0..hub.buckets.count() {
-        let mut from = 0;
-        while hub
-            .buckets
-            .copy_connections(bucket, from, batch, &mut connections)
-        {
-            from += batch;
-            if connections.is_empty() {
-                continue;
-            }
-            tokio::select! {
-                _ = period.tick() => {}
-                () = hub.serving.cancelled() => {}
-            }
-            for connection in &connections {
-                connection.close(CloseReason::Draining);
-            }
-        }
-    }
-    tokio::select! {
-        () = hub.tasks.wait() => {}
-        () = hub.serving.cancelled() => {}
-    }
-    let forced = u64::try_from(hub.buckets.connections()).unwrap_or(u64::MAX);
-    DrainOutcome {
-        clean: total.saturating_sub(forced),
-        forced,
-    }
-}
-
-fn batch_u32(count: usize) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 fn load_tls(config: &Config) -> anyhow::Result<Option<Arc<Tls>>> {
@@ -281,7 +237,8 @@ fn bind_listeners(
     Ok((listeners, addresses))
 }
 
-fn status(config: &Config, addresses: &Addresses, grpc: SocketAddr) -> Status {
+fn status(hub: &Hub, addresses: &Addresses, grpc: SocketAddr) -> NodeStatus {
+    let config = &hub.config;
     let addrs = if config.addrs.is_empty() {
         let mut ips: Vec<_> = addresses
             .tcp
@@ -299,7 +256,17 @@ fn status(config: &Config, addresses: &Addresses, grpc: SocketAddr) -> Status {
         "" => format!("grpc://{grpc}"),
         advertised => format!("grpc://{advertised}"),
     };
-    Status { addrs, grpc }
+    NodeStatus {
+        hostname: hub.server.clone(),
+        region: config.region.clone(),
+        zone: config.zone.clone(),
+        env: config.env.clone(),
+        addrs,
+        grpc,
+        weight: config.weight,
+        started_ms: hub.started_ms,
+        ..NodeStatus::default()
+    }
 }
 
 fn hub(config: Config, logic: Arc<dyn Logic>, registry: &mut Registry) -> anyhow::Result<Hub> {
@@ -323,13 +290,13 @@ fn hub(config: Config, logic: Arc<dyn Logic>, registry: &mut Registry) -> anyhow
     let calls = Calls::new(
         logic,
         server.clone(),
-        config.logic.deadline,
-        config.logic.in_flight_max,
+        config.logic.clone(),
         Arc::clone(&metrics),
     );
     let delivery = &config.delivery;
     Ok(Hub {
         server,
+        started_ms: unix_ms(),
         clock: Clock::start(),
         rules: Rules {
             outbox: OutboxLimits {
@@ -344,6 +311,13 @@ fn hub(config: Config, logic: Arc<dyn Logic>, registry: &mut Registry) -> anyhow
         },
         buckets: Buckets::new(delivery.buckets),
         rooms: Rooms::new(delivery.buckets),
+        held: HeldRooms::new(
+            HeldLimits {
+                ack_timeout: delivery.rooms_ack_timeout,
+                changes_max: delivery.room_changes_max,
+            },
+            Arc::clone(&metrics),
+        ),
         online: Online::default(),
         admission: Admission::new(AdmissionLimits {
             connections_max,
@@ -354,9 +328,17 @@ fn hub(config: Config, logic: Arc<dyn Logic>, registry: &mut Registry) -> anyhow
         metrics,
         tasks: TaskTracker::new(),
         broadcasts: TaskTracker::new(),
+        streams: TaskTracker::new(),
+        draining: CancellationToken::new(),
         accepting: CancellationToken::new(),
+        streams_end: CancellationToken::new(),
         serving: CancellationToken::new(),
         logins: Logins::start(),
         config,
     })
+}
+
+fn unix_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
 }

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use halley_proto::goim::protocol::Proto;
 use halley_wire::{CloseReason, Header, Op};
 
@@ -32,13 +33,18 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
 }
 
-/// A call to logic on behalf of the client; nothing is read meanwhile.
+/// Something that the client's request waits for, most often logic's answer;
+/// nothing is read meanwhile.
 type Call = Pin<Box<dyn Future<Output = Called> + Send>>;
 
-/// What a call to logic came to.
+/// What a call came to.
 enum Called {
     /// Answer this.
     Answer(Header),
+    /// The client's first room is known: its login may be answered.
+    LoggedIn,
+    /// The client's new room is known: answer this with the room's name.
+    Joined(Header, Bytes),
     /// The client's new grant.
     Refreshed(Header, Box<Grant>),
     /// The binding is gone, and with it the connection.
@@ -120,6 +126,9 @@ impl<F: Framing, I: Io> Serve<F, I> {
     fn flush(&mut self, cx: &mut Context<'_>) -> Result<Flushed, CloseReason> {
         let mut tally = Tally::default();
         let mut outgoing = self.connection.outgoing();
+        if outgoing.is_held_back() {
+            return Ok(Flushed::All);
+        }
         let flushed = self.io.poll_flush(
             &self.connection,
             &mut outgoing,
@@ -237,6 +246,7 @@ impl<F: Framing, I: Io> Serve<F, I> {
     fn end(&mut self, reason: CloseReason, answer: Option<u16>, cx: &mut Context<'_>) {
         // The sweep and others may still ask for a close; this one is the reason.
         self.connection.close(reason);
+        self.connection.outgoing().hold_back(false);
         let is_whole = reason != CloseReason::IoError && self.send_what_waits(cx);
         let identity = self.hub.end(&self.connection, self.slot);
         if is_whole {
@@ -315,7 +325,7 @@ fn proto(header: Header, body: &[u8]) -> Proto {
         ver: i32::from(header.ver),
         op: header.op.0,
         seq: header.seq,
-        body: bytes::Bytes::copy_from_slice(body),
+        body: Bytes::copy_from_slice(body),
     }
 }
 

@@ -37,11 +37,24 @@ pub(super) struct Tail {
     pub(super) messages: u32,
 }
 
+/// Bytes up to which a frame that waits is copied.
+const COPIED_BYTES_MAX: usize = 4 << 10;
+
+/// A frame that has to wait: a small one lets go of the job's message that it
+/// came in, which may be as large as all that wait here together may be.
+fn kept(bytes: Bytes) -> Bytes {
+    if bytes.len() > COPIED_BYTES_MAX {
+        return bytes;
+    }
+    Bytes::copy_from_slice(&bytes)
+}
+
 /// Guarded by the connection's lock. Idle, it holds no memory of its own.
 #[derive(Debug)]
 pub struct Outgoing {
     dialect: Dialect,
     blocked: bool,
+    held_back: bool,
     closed: bool,
     pub(super) tail: Option<Box<Tail>>,
     pub(super) outbox: Option<Box<Outbox>>,
@@ -55,6 +68,7 @@ impl Outgoing {
         Self {
             dialect,
             blocked: false,
+            held_back: false,
             closed: false,
             tail: None,
             outbox: None,
@@ -72,9 +86,20 @@ impl Outgoing {
         &mut self.accepts
     }
 
-    /// Whether the socket had no room when it was last written to.
+    /// Whether nothing can be written now: the socket had no room, or the
+    /// login is not to be answered yet.
     pub fn is_blocked(&self) -> bool {
-        self.blocked
+        self.blocked || self.held_back
+    }
+
+    /// Whether the login is not to be answered yet, so that everything waits.
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.held_back
+    }
+
+    /// Has everything wait, or go on.
+    pub(crate) fn hold_back(&mut self, held_back: bool) {
+        self.held_back = held_back;
     }
 
     /// Notes whether the socket has room.
@@ -139,6 +164,7 @@ impl Outgoing {
 
     /// Queues a push; `false` if the outbox is full.
     pub(super) fn queue_push(&mut self, bytes: Bytes, messages: u32, limits: OutboxLimits) -> bool {
+        let bytes = kept(bytes);
         self.outbox
             .get_or_insert_default()
             .try_push(Waiting { bytes, messages }, limits)
@@ -169,12 +195,12 @@ impl Outgoing {
                 Ok(Flushed::All)
             }
             Ok(written) => {
-                let bytes = bytes.slice(written..);
+                let bytes = kept(bytes.slice(written..));
                 self.tail = Some(Box::new(Tail { bytes, messages }));
                 Ok(Flushed::Blocked)
             }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                let bytes = bytes.clone();
+                let bytes = kept(bytes.clone());
                 self.tail = Some(Box::new(Tail { bytes, messages }));
                 Ok(Flushed::Blocked)
             }

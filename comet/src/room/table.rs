@@ -35,18 +35,19 @@ impl Rooms {
         self.shard(name).read().get(name).cloned()
     }
 
-    /// Makes the connection a member; `elsewhere` tells a new room's members on other nodes.
+    /// Makes the connection a member and returns the room; `elsewhere` tells a
+    /// new room's members on other nodes.
     pub fn join(
         &self,
         name: &str,
         connection: &Arc<Connection>,
         outgoing: &mut Outgoing,
         elsewhere: impl Fn() -> usize,
-    ) {
+    ) -> Arc<Room> {
         loop {
             let room = self.get_or_create(name, &elsewhere);
             if outgoing.join(Arc::clone(&room), connection) {
-                return;
+                return room;
             }
             // Its last member left between the lookup and the join.
             self.forget(&room);

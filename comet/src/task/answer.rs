@@ -10,6 +10,7 @@ use halley_wire::{CloseReason, Header, Op, PacketRef};
 use super::{Called, Serve, is_answered, proto};
 use crate::bucket::Identity;
 use crate::clock::Tick;
+use crate::delivery::Unconfirmed;
 use crate::hub::Hub;
 use crate::session::{self, Action, Grant, RoomChange};
 use crate::tally::Tally;
@@ -29,10 +30,10 @@ impl<F: Framing, I: Io> Serve<F, I> {
                 let online = self.online();
                 self.answer(header, &online.to_be_bytes(), replies);
             }
-            Action::ChangeRoom(change) => {
-                self.change_room(&change);
-                self.answer(header, packet.body, replies);
-            }
+            Action::ChangeRoom(change) => match self.change_room(&change) {
+                Some(join) => self.answer_join(join, header, packet.body),
+                None => self.answer(header, packet.body, replies),
+            },
             Action::Subscribe(ops) => {
                 let ops_max = self.hub.config.limits.accepts_max;
                 self.connection.outgoing().accepts().add(ops, ops_max);
@@ -65,6 +66,8 @@ impl<F: Framing, I: Io> Serve<F, I> {
                 };
                 self.answer(header, b"", &mut replies);
             }
+            Called::LoggedIn => self.connection.outgoing().hold_back(false),
+            Called::Joined(header, room) => self.answer(header, &room, &mut replies),
             Called::Answer(_) | Called::Disconnected => {}
         }
         if !replies.is_empty() {
@@ -85,11 +88,34 @@ impl<F: Framing, I: Io> Serve<F, I> {
         i32::try_from(online).unwrap_or(i32::MAX)
     }
 
-    fn change_room(&self, change: &RoomChange<'_>) {
+    /// Sends the login's answer, which waits already, when the client's room is known.
+    pub(crate) fn answer_login(&mut self, join: Option<Unconfirmed>) {
+        let Some(join) = join else {
+            self.connection.outgoing().hold_back(false);
+            return;
+        };
+        let hub = Arc::clone(&self.hub);
+        self.call = Some(Box::pin(async move {
+            hub.held.confirmed(join).await;
+            Called::LoggedIn
+        }));
+    }
+
+    /// Answers a change of room when the new one is known.
+    fn answer_join(&mut self, join: Unconfirmed, header: Header, room: &[u8]) {
+        let hub = Arc::clone(&self.hub);
+        let room = Bytes::copy_from_slice(room);
+        self.call = Some(Box::pin(async move {
+            hub.held.confirmed(join).await;
+            Called::Joined(header, room)
+        }));
+    }
+
+    fn change_room(&self, change: &RoomChange<'_>) -> Option<Unconfirmed> {
         let room = match change {
             RoomChange::Refused(_) => {
                 self.hub.metrics.rooms_refused.inc();
-                return;
+                return None;
             }
             RoomChange::Leave => None,
             RoomChange::To(room) => Some(*room),
@@ -100,14 +126,12 @@ impl<F: Framing, I: Io> Serve<F, I> {
             .room()
             .map(|room| Arc::clone(room.name()));
         if current.as_deref() == room {
-            return;
+            return None;
         }
         let mut tally = Tally::default();
         self.hub.leave(&self.connection, &mut tally);
         tally.report(&self.hub.metrics);
-        if let Some(room) = room {
-            self.hub.join(room, &self.connection);
-        }
+        self.hub.join(room?, &self.connection)
     }
 
     fn forward(&mut self, header: Header, body: &[u8]) {

@@ -1,0 +1,93 @@
+//! Taking leave: of the node lists, of the clients, of the jobs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use halley_node::DrainOutcome;
+use halley_wire::CloseReason;
+use tokio::time::{interval, sleep, timeout};
+
+use crate::hub::Hub;
+use crate::online::{self, Status};
+
+/// Goodbyes are said in batches this far apart.
+const GOODBYE_PERIOD: Duration = Duration::from_millis(50);
+/// For the last reports to jobs, and for the last words to logic.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Ends the node's part in everything. Until the last client is gone it takes
+/// what jobs send: what is for clients that have left is counted as offline.
+pub(crate) async fn drain(hub: &Arc<Hub>, status: &Status) -> DrainOutcome {
+    hub.draining.cancel();
+    status.publish(hub);
+    if status.is_watched() {
+        tokio::select! {
+            () = sleep(hub.config.drain.notice) => {}
+            () = hub.serving.cancelled() => {}
+        }
+    }
+    let outcome = say_goodbye(hub).await;
+    hub.streams_end.cancel();
+    hub.streams.close();
+    let (streams, told) = tokio::join!(
+        timeout(FAREWELL_TIMEOUT, hub.streams.wait()),
+        timeout(FAREWELL_TIMEOUT, online::renew(hub, status)),
+    );
+    if streams.is_err() {
+        tracing::warn!("a job did not take the last report");
+    }
+    if !matches!(told, Ok(Ok(_))) {
+        tracing::warn!("logic was not told that this node ends");
+    }
+    outcome
+}
+
+/// Stops accepting and sends the clients away, a few at a time.
+async fn say_goodbye(hub: &Arc<Hub>) -> DrainOutcome {
+    hub.accepting.cancel();
+    hub.tasks.close();
+    hub.broadcasts.close();
+    tokio::select! {
+        () = hub.broadcasts.wait() => {}
+        () = hub.serving.cancelled() => {}
+    }
+    let total = u64::try_from(hub.buckets.connections()).unwrap_or(u64::MAX);
+    let per_second = hub.config.drain.connections_per_second.max(1);
+    let batch = (per_second / 20).max(1);
+    let mut period = interval(
+        GOODBYE_PERIOD.max(Duration::from_secs(1) * batch_u32(batch) / batch_u32(per_second)),
+    );
+    let mut connections = Vec::new();
+    for bucket in 0..hub.buckets.count() {
+        let mut from = 0;
+        while hub
+            .buckets
+            .copy_connections(bucket, from, batch, &mut connections)
+        {
+            from += batch;
+            if connections.is_empty() {
+                continue;
+            }
+            tokio::select! {
+                _ = period.tick() => {}
+                () = hub.serving.cancelled() => {}
+            }
+            for connection in &connections {
+                connection.close(CloseReason::Draining);
+            }
+        }
+    }
+    tokio::select! {
+        () = hub.tasks.wait() => {}
+        () = hub.serving.cancelled() => {}
+    }
+    let forced = u64::try_from(hub.buckets.connections()).unwrap_or(u64::MAX);
+    DrainOutcome {
+        clean: total.saturating_sub(forced),
+        forced,
+    }
+}
+
+fn batch_u32(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
