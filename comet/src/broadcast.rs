@@ -92,7 +92,7 @@ impl Broadcaster {
             send(&self.hub, broadcast).await;
             return Ok(());
         }
-        let patience = self.hub.config.broadcast.wait_max;
+        let patience = self.hub.config.broadcast.wait;
         if broadcast.speed == 0 {
             match timeout(patience, self.queue.reserve()).await {
                 Ok(Ok(place)) => self.enqueue(place, broadcast),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use halley_node::grpc::Tried;
 use halley_proto::goim::logic::logic_server::Logic;
 use halley_proto::goim::logic::{
     ConnectReply, ConnectReq, DisconnectReq, HeartbeatReq, OnlineReq, ReceiveReq,
@@ -102,8 +103,8 @@ impl Calls {
             token,
         };
         // The number makes a repeated Connect the same one.
-        let connect = |remaining| {
-            let mut request = request(message.clone(), remaining);
+        let connect = |attempt| {
+            let mut request = request(message.clone(), attempt);
             metadata::set_connection(request.metadata_mut(), number);
             if refresh {
                 metadata::set_refresh(request.metadata_mut());
@@ -125,8 +126,8 @@ impl Calls {
             key: identity.key.into_string(),
             server: self.server.clone(),
         };
-        let disconnect = |remaining| {
-            let mut request = request(message.clone(), remaining);
+        let disconnect = |attempt| {
+            let mut request = request(message.clone(), attempt);
             metadata::set_connection(request.metadata_mut(), number);
             self.logic.disconnect(request)
         };
@@ -143,8 +144,8 @@ impl Calls {
             key: identity.key.into_string(),
             server: self.server.clone(),
         };
-        let heartbeat = |remaining| {
-            let mut request = request(message.clone(), remaining);
+        let heartbeat = |attempt| {
+            let mut request = request(message.clone(), attempt);
             metadata::set_connection(request.metadata_mut(), number);
             self.logic.heartbeat(request)
         };
@@ -159,7 +160,7 @@ impl Calls {
             mid,
             proto: Some(proto),
         };
-        let receive = |remaining| self.logic.receive(request(message.clone(), remaining));
+        let receive = |attempt| self.logic.receive(request(message.clone(), attempt));
         // The echo is no acknowledgement: the client gets it in every case.
         let _ = self.call("receive", Repeat::IfUnsent, receive).await;
     }
@@ -170,12 +171,12 @@ impl Calls {
         rooms: &HashMap<String, i32>,
         status: &NodeStatus,
     ) -> Result<Totals, Status> {
-        let renew = |remaining| {
+        let renew = |attempt| {
             let message = OnlineReq {
                 server: self.server.clone(),
                 room_count: rooms.clone(),
             };
-            let mut request = request(message, remaining);
+            let mut request = request(message, attempt);
             metadata::set_node(request.metadata_mut(), status);
             self.logic.renew_online(request)
         };
@@ -188,21 +189,26 @@ impl Calls {
         })
     }
 
-    /// Makes a call; `attempt` is given the time that is left.
+    /// Makes a call.
     async fn call<'a, T>(
         &'a self,
         method: &'static str,
         repeat: Repeat,
-        attempt: impl Fn(Duration) -> Attempt<'a, T>,
+        attempt: impl Fn(Attempt) -> Answer<'a, T>,
     ) -> Result<Response<T>, Status> {
         let started = Instant::now();
         let deadline = started + self.config.deadline;
         self.budget.call();
+        let tried = Tried::default();
         let mut failures = 0;
         let result = loop {
             let guarded = async {
                 let _permit = self.permits.acquire().await;
-                attempt(deadline.saturating_duration_since(Instant::now())).await
+                attempt(Attempt {
+                    remaining: deadline.saturating_duration_since(Instant::now()),
+                    tried: tried.clone(),
+                })
+                .await
             };
             let status = match timeout_at(deadline, guarded).await {
                 Ok(Ok(response)) => break Ok(response),
@@ -248,11 +254,20 @@ impl Calls {
     }
 }
 
-type Attempt<'a, T> = Pin<Box<dyn Future<Output = Result<Response<T>, Status>> + Send + 'a>>;
+/// What goes with each attempt at a call.
+struct Attempt {
+    /// Time until the call's deadline.
+    remaining: Duration,
+    /// The logics that it was sent to.
+    tried: Tried,
+}
 
-fn request<T>(message: T, remaining: Duration) -> Request<T> {
+type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<Response<T>, Status>> + Send + 'a>>;
+
+fn request<T>(message: T, attempt: Attempt) -> Request<T> {
     let mut request = Request::new(message);
-    request.set_timeout(remaining);
+    request.set_timeout(attempt.remaining);
+    request.extensions_mut().insert(attempt.tried);
     request
 }
 

@@ -186,6 +186,8 @@ pub struct Rpc {
     pub advertise: String,
     /// Bytes of one message in either direction.
     pub message_bytes_max: usize,
+    /// Calls at a time on one connection.
+    pub streams_max: u32,
     /// Silence after which a peer is asked whether it still lives.
     #[serde(with = "humantime_serde")]
     pub keepalive_interval: Duration,
@@ -235,7 +237,7 @@ pub struct Broadcast {
     pub paced_max: usize,
     /// How long a job's stream waits for a place before a broadcast is refused.
     #[serde(with = "humantime_serde")]
-    pub wait_max: Duration,
+    pub wait: Duration,
 }
 
 /// Saying goodbye.
@@ -377,6 +379,7 @@ impl Default for Rpc {
             bind: loopback(3109),
             advertise: String::new(),
             message_bytes_max: 16 << 20,
+            streams_max: 10_000,
             keepalive_interval: Duration::from_secs(10),
             keepalive_timeout: Duration::from_secs(5),
         }
@@ -404,7 +407,7 @@ impl Default for Broadcast {
         Self {
             queue_max: 1024,
             paced_max: 16,
-            wait_max: Duration::from_secs(1),
+            wait: Duration::from_secs(1),
         }
     }
 }

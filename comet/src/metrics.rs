@@ -169,6 +169,8 @@ impl Metrics {
         [items, outcomes]: [Family<Outcome, Counter>; 2],
     ) {
         let registry = registry.sub_registry_with_prefix("halley_comet");
+        self.register_logic(registry);
+        self.register_streams(registry, items);
         registry.register("connections", "Clients logged in", self.connections.clone());
         registry.register(
             "handshaking",
@@ -186,18 +188,6 @@ impl Metrics {
             "Broadcasts that wait for their turn",
             self.broadcasts_waiting.clone(),
         );
-        registry.register("streams", "Streams of jobs", self.streams.clone());
-        registry.register(
-            "streams_late",
-            "Streams closed because their job did not keep up with the rooms",
-            self.streams_late.clone(),
-        );
-        registry.register(
-            "rooms_held",
-            "Rooms that jobs are told of, each second",
-            self.rooms_held.clone(),
-        );
-        registry.register("items", "Items of jobs' streams by outcome", items);
         registry.register("accepted", "Sockets accepted", self.accepted.clone());
         registry.register(
             "accept_errors",
@@ -214,6 +204,42 @@ impl Metrics {
             "Closed connections by reason",
             self.closes.clone(),
         );
+        registry.register(
+            "rooms_refused",
+            "Changes of room that were not granted",
+            self.rooms_refused.clone(),
+        );
+        registry.register(
+            "handshake_seconds",
+            "From accept to login",
+            self.handshake_seconds.clone(),
+        );
+        registry.register(
+            "pass_seconds",
+            "Passes over a room",
+            self.pass_seconds.clone(),
+        );
+        registry.register(
+            "room_delivery_seconds",
+            "From a room's first waiting message to the end of its pass",
+            self.room_delivery_seconds.clone(),
+        );
+        registry.register("writes", "Writes to sockets", self.writes.clone());
+        registry.register("frames_in", "Packets from clients by kind", frames_in);
+        registry.register("frames_out", "Replies to clients by kind", frames_out);
+        registry.register(
+            "pushes",
+            "Messages times connections they were addressed to, by kind of push",
+            pushes,
+        );
+        registry.register(
+            "push_outcomes",
+            "What became of them; pushes minus these are under way",
+            outcomes,
+        );
+    }
+
+    fn register_logic(&self, registry: &mut Registry) {
         registry.register(
             "logic_calls",
             "Calls to logic by outcome",
@@ -240,43 +266,25 @@ impl Metrics {
             self.reregistered.clone(),
         );
         registry.register(
-            "rooms_refused",
-            "Changes of room that were not granted",
-            self.rooms_refused.clone(),
-        );
-        registry.register(
-            "handshake_seconds",
-            "From accept to login",
-            self.handshake_seconds.clone(),
-        );
-        registry.register(
             "logic_call_seconds",
             "Calls to logic",
             self.logic_call_seconds.clone(),
         );
+    }
+
+    fn register_streams(&self, registry: &mut Registry, items: Family<Outcome, Counter>) {
+        registry.register("streams", "Streams of jobs", self.streams.clone());
         registry.register(
-            "pass_seconds",
-            "Passes over a room",
-            self.pass_seconds.clone(),
+            "streams_late",
+            "Streams closed because their job did not keep up with the rooms",
+            self.streams_late.clone(),
         );
         registry.register(
-            "room_delivery_seconds",
-            "From a room's first waiting message to the end of its pass",
-            self.room_delivery_seconds.clone(),
+            "rooms_held",
+            "Rooms that jobs are told of, each second",
+            self.rooms_held.clone(),
         );
-        registry.register("writes", "Writes to sockets", self.writes.clone());
-        registry.register("frames_in", "Packets from clients by kind", frames_in);
-        registry.register("frames_out", "Replies to clients by kind", frames_out);
-        registry.register(
-            "pushes",
-            "Messages times connections they were addressed to, by kind of push",
-            pushes,
-        );
-        registry.register(
-            "push_outcomes",
-            "What became of them; pushes minus these are under way",
-            outcomes,
-        );
+        registry.register("items", "Items of jobs' streams by outcome", items);
     }
 
     /// Counts messages times the connections they are addressed to.

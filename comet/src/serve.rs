@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
+use halley_node::grpc::Trust;
 use halley_node::listen::{self, bind};
 use halley_node::tls::Tls;
 use halley_node::{DrainOutcome, Latch, Readiness, Registry, Stage};
@@ -13,6 +14,7 @@ use halley_proto::goim::logic::logic_server::Logic;
 use halley_proto::halley::node::NodeStatus;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -34,8 +36,12 @@ use crate::{drain, renewals, rpc, sweep};
 
 mod grpc;
 
+use grpc::Services;
+
 /// Descriptors that are not for clients: listeners, gRPC, files.
 const DESCRIPTORS_RESERVED: u64 = 256;
+/// For connections from other nodes to end by themselves.
+const RPC_END: Duration = Duration::from_secs(2);
 
 /// Where the node can be reached.
 #[derive(Clone, Debug, Default)]
@@ -55,8 +61,7 @@ pub struct Addresses {
 /// A node whose sockets are bound and that has not started.
 pub struct Comet {
     hub: Arc<Hub>,
-    service: Arc<rpc::Service>,
-    delivery: delivery::Service,
+    services: Services,
     listeners: Vec<(TcpListener, Speaks)>,
     grpc: TcpListener,
     tls: Option<Arc<Tls>>,
@@ -74,10 +79,11 @@ impl std::fmt::Debug for Comet {
 }
 
 impl Comet {
-    /// Binds every socket.
+    /// Binds every socket. `trust` says who may push.
     pub fn build(
         config: Config,
         logic: Arc<dyn Logic>,
+        trust: &Trust,
         registry: &mut Registry,
         readiness: &Readiness,
     ) -> anyhow::Result<Self> {
@@ -90,16 +96,21 @@ impl Comet {
         let grpc = bind(config.rpc.bind, &options)
             .with_context(|| format!("bind comet gRPC to {}", config.rpc.bind))?;
         let grpc_address = grpc.local_addr()?;
+        trust.check_bind(grpc_address).context("comet.rpc.bind")?;
         addresses.grpc = Some(grpc_address);
         let hub = Arc::new(hub(config, logic, registry)?);
         let status = Arc::new(Status::new(status(&hub, &addresses, grpc_address)));
         let broadcaster = Arc::new(Broadcaster::start(&hub));
         Ok(Self {
-            service: Arc::new(rpc::Service::new(
-                Arc::clone(&hub),
-                Arc::clone(&broadcaster),
-            )),
-            delivery: delivery::Service::new(Arc::clone(&hub), broadcaster),
+            services: Services {
+                comet: Arc::new(rpc::Service::new(
+                    Arc::clone(&hub),
+                    Arc::clone(&broadcaster),
+                )),
+                delivery: delivery::Service::new(Arc::clone(&hub), broadcaster),
+                readiness: readiness.clone(),
+                trust: trust.clone(),
+            },
             hub,
             listeners,
             grpc,
@@ -112,7 +123,7 @@ impl Comet {
 
     /// The node as job sees it.
     pub fn service(&self) -> Arc<dyn Service> {
-        Arc::clone(&self.service) as Arc<dyn Service>
+        Arc::clone(&self.services.comet) as Arc<dyn Service>
     }
 
     /// The node's name.
@@ -157,10 +168,9 @@ async fn run(comet: Comet, end: CancellationToken) -> anyhow::Result<DrainOutcom
         own.spawn(tls.watch(hub.config.tls.reload_interval, hub.serving.clone()));
     }
     let mut rpc = own.spawn(grpc::serve(
+        Arc::clone(&hub),
         comet.grpc,
-        comet.service,
-        comet.delivery,
-        hub.config.rpc.clone(),
+        comet.services,
         stop_rpc.clone(),
     ));
     comet.latch.ready();
@@ -178,6 +188,13 @@ async fn run(comet: Comet, end: CancellationToken) -> anyhow::Result<DrainOutcom
     }
     let outcome = drain::drain(&hub, &comet.status).await;
     stop_rpc.cancel();
+    tokio::select! {
+        _ = &mut rpc => {}
+        // Whoever is at the other end hangs, or has calls without end.
+        () = sleep(RPC_END) => {}
+        () = hub.serving.cancelled() => {}
+    }
+    rpc.abort();
     hub.serving.cancel();
     own.close();
     own.wait().await;

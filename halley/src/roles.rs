@@ -82,6 +82,7 @@ fn all(
     let comet = Comet::build(
         config.comet,
         logic.service(),
+        client.trust(),
         &mut registry.lock(),
         readiness,
     )
@@ -117,7 +118,13 @@ fn comet(
         .peers
         .any_logic(client, config.grpc.balance, &mut registry.lock());
     let logic = Arc::new(RemoteLogic::new(any_logic));
-    let comet = Comet::build(config.comet, logic, &mut registry.lock(), readiness)?;
+    let comet = Comet::build(
+        config.comet,
+        logic,
+        client.trust(),
+        &mut registry.lock(),
+        readiness,
+    )?;
     banner.comet(comet.addresses());
     Ok(vec![comet.spawn()])
 }

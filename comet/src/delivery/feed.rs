@@ -59,7 +59,11 @@ impl Feed {
         }
         let rest = self.snapshot.len().saturating_sub(ROOMS_MAX);
         let mut changes = RoomChanges {
-            held: self.snapshot.drain(rest..).map(text).collect(),
+            held: self
+                .snapshot
+                .drain(rest..)
+                .map(|room| room.to_string())
+                .collect(),
             ..RoomChanges::default()
         };
         // A release must not overtake the snapshot's word of the room.
@@ -86,9 +90,9 @@ impl Feed {
         }
         for (room, is_held) in last {
             if is_held {
-                changes.held.push(text(room));
+                changes.held.push(room.to_string());
             } else {
-                changes.released.push(text(room));
+                changes.released.push(room.to_string());
             }
         }
         changes.complete = is_all && !self.is_complete;
@@ -127,8 +131,4 @@ impl Drop for Feed {
     fn drop(&mut self) {
         self.held.end(self.number);
     }
-}
-
-fn text(room: Arc<str>) -> String {
-    String::from(&*room)
 }

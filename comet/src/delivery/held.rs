@@ -119,19 +119,8 @@ impl HeldRooms {
         if state.feeds.is_empty() {
             return None;
         }
-        let reported_by = match state.held.get(room.name()) {
-            Some(held) => held.reported_by,
-            None => {
-                let reported_by = state.log_end() + 1;
-                let held = Held {
-                    reported_by,
-                    is_emptied: false,
-                };
-                state.held.insert(Arc::clone(room.name()), held);
-                self.log(&mut state, room.name(), true);
-                reported_by
-            }
-        };
+        let known = state.held.get(room.name()).map(|held| held.reported_by);
+        let reported_by = known.unwrap_or_else(|| self.hold(&mut state, room.name()));
         if state.known() < reported_by {
             return Some(Unconfirmed(reported_by));
         }
@@ -259,6 +248,18 @@ impl HeldRooms {
         if state.feeds.remove(&number).is_some() {
             self.closed(&mut state);
         }
+    }
+
+    /// Reports a room; returns the number of changes up to that.
+    fn hold(&self, state: &mut State, room: &Arc<str>) -> u64 {
+        let reported_by = state.log_end() + 1;
+        let held = Held {
+            reported_by,
+            is_emptied: false,
+        };
+        state.held.insert(Arc::clone(room), held);
+        self.log(state, room, true);
+        reported_by
     }
 
     fn log(&self, state: &mut State, room: &Arc<str>, is_held: bool) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use halley_comet::{Addresses, Comet, Config};
+use halley_node::grpc::Trust;
 use halley_node::{DrainOutcome, Readiness, Registry};
 use halley_proto::goim::comet::comet_server::Comet as Service;
 use halley_proto::goim::comet::{BroadcastReq, BroadcastRoomReq, PushMsgReq};
@@ -21,6 +22,7 @@ use tonic::{Code, Request};
 
 pub(crate) use self::logic::TestLogic;
 
+pub(crate) mod job;
 mod logic;
 
 /// How long anything may take before a test says that it never happens.
@@ -59,8 +61,14 @@ impl Node {
         let logic = Arc::new(TestLogic::default());
         let mut registry = Registry::default();
         let readiness = Readiness::default();
-        let comet = Comet::build(config, Arc::clone(&logic) as _, &mut registry, &readiness)
-            .expect("the node is built");
+        let comet = Comet::build(
+            config,
+            Arc::clone(&logic) as _,
+            &Trust::default(),
+            &mut registry,
+            &readiness,
+        )
+        .expect("the node is built");
         let (service, addresses) = (comet.service(), comet.addresses().clone());
         let stage = comet.spawn();
         let (drain, now) = (stage.drain.clone(), stage.now.clone());

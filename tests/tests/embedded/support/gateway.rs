@@ -81,7 +81,13 @@ impl Gateway {
         };
         let logic = Logic::build(settings.logic, deps)?;
         let mut registry = registry.lock();
-        let comet = Comet::build(settings.comet, logic.service(), &mut registry, &readiness)?;
+        let comet = Comet::build(
+            settings.comet,
+            logic.service(),
+            &Trust::default(),
+            &mut registry,
+            &readiness,
+        )?;
         let peer = Peer {
             server: comet.server().to_owned(),
             comet: comet.service(),
