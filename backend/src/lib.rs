@@ -12,5 +12,6 @@ pub mod backoff;
 pub mod goim_hash;
 pub mod kafka;
 pub mod push_log;
+pub mod redis;
 pub mod registry;
 pub mod sessions;
