@@ -14,6 +14,8 @@ use tokio::time::{Instant, sleep};
 pub(crate) const OPERATION: i32 = 1000;
 /// How long anything may take until a client sees it.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// goim's counts are up to three rounds of ten seconds old.
+pub(crate) const COUNTS_MAX: Duration = Duration::from_secs(45);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A client that stays online.
@@ -62,7 +64,7 @@ impl Member {
 
     /// Waits until the answers to heartbeats say so many.
     pub(crate) async fn counts(&self, online: i32) -> anyhow::Result<()> {
-        self.wait(|seen| seen.online == Some(online))
+        self.wait_for(COUNTS_MAX, |seen| seen.online == Some(online))
             .await
             .with_context(|| format!("{:?} online, expected {online}", self.seen.lock().online))
     }
@@ -88,9 +90,17 @@ impl Member {
     }
 
     async fn wait(&self, is_met: impl Fn(&Seen) -> bool) -> anyhow::Result<()> {
-        let until = Instant::now() + PATIENCE;
+        self.wait_for(PATIENCE, is_met).await
+    }
+
+    async fn wait_for(
+        &self,
+        patience: Duration,
+        is_met: impl Fn(&Seen) -> bool,
+    ) -> anyhow::Result<()> {
+        let until = Instant::now() + patience;
         while !is_met(&self.seen.lock()) {
-            anyhow::ensure!(Instant::now() < until, "waited for {PATIENCE:?}");
+            anyhow::ensure!(Instant::now() < until, "waited for {patience:?}");
             sleep(LOOK_AGAIN).await;
         }
         Ok(())

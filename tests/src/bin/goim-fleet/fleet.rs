@@ -32,12 +32,20 @@ pub(crate) enum Kind {
     Halley,
 }
 
-/// Which of the roles is whose.
+/// Whose the nodes of a role are: one node, or one of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nodes {
+    Goim,
+    Halley,
+    Both,
+}
+
+/// Which nodes there are of each role.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mix {
-    pub(crate) comet: Kind,
-    pub(crate) logic: Kind,
-    pub(crate) job: Kind,
+    pub(crate) comet: Nodes,
+    pub(crate) logic: Nodes,
+    pub(crate) job: Nodes,
 }
 
 #[derive(Debug)]
@@ -57,18 +65,31 @@ pub(crate) struct Engines {
 #[derive(Debug)]
 pub(crate) struct Fleet {
     pub(crate) mix: Mix,
-    pub(crate) tcp: SocketAddr,
-    pub(crate) websocket: SocketAddr,
-    pub(crate) http: SocketAddr,
+    pub(crate) comets: Vec<Comet>,
+    pub(crate) logics: Vec<Logic>,
     processes: Vec<Process>,
     dir: TempDir,
 }
 
-impl fmt::Display for Kind {
+#[derive(Debug)]
+pub(crate) struct Comet {
+    pub(crate) name: String,
+    pub(crate) tcp: SocketAddr,
+    pub(crate) websocket: SocketAddr,
+}
+
+#[derive(Debug)]
+pub(crate) struct Logic {
+    pub(crate) kind: Kind,
+    pub(crate) http: SocketAddr,
+}
+
+impl fmt::Display for Nodes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Goim => "goim",
             Self::Halley => "halley",
+            Self::Both => "both",
         })
     }
 }
@@ -79,15 +100,32 @@ impl fmt::Display for Mix {
     }
 }
 
+impl Nodes {
+    fn kinds(self) -> &'static [Kind] {
+        match self {
+            Self::Goim => &[Kind::Goim],
+            Self::Halley => &[Kind::Halley],
+            Self::Both => &[Kind::Goim, Kind::Halley],
+        }
+    }
+}
+
 impl Mix {
+    /// All that may be mixed: jobs of both cannot share their work.
     pub(crate) fn all() -> Vec<Self> {
-        let kinds = [Kind::Goim, Kind::Halley];
-        let mixes = kinds.into_iter().flat_map(|comet| {
-            kinds
-                .into_iter()
-                .flat_map(move |logic| kinds.into_iter().map(move |job| Self { comet, logic, job }))
-        });
-        mixes.collect()
+        let mut all = Vec::new();
+        for comet in [Nodes::Goim, Nodes::Halley, Nodes::Both] {
+            for logic in [Nodes::Goim, Nodes::Halley, Nodes::Both] {
+                for job in [Nodes::Goim, Nodes::Halley] {
+                    all.push(Self { comet, logic, job });
+                }
+            }
+        }
+        all
+    }
+
+    pub(crate) fn is_all_halley(self) -> bool {
+        [self.comet, self.logic, self.job] == [Nodes::Halley; 3]
     }
 }
 
@@ -97,26 +135,37 @@ impl Fleet {
         binaries: &Binaries,
         engines: &Engines,
     ) -> anyhow::Result<Self> {
-        let plan = Plan::new(mix, binaries, engines)?;
-        plan.write_configs()?;
+        let mut plan = Plan::new(mix, binaries, engines)?;
         let mut processes = vec![plan.discovery()?];
-        accepts(plan.ports.discovery, &mut processes).await?;
-        processes.push(plan.role("comet", mix.comet)?);
-        accepts(plan.ports.tcp, &mut processes).await?;
-        processes.push(plan.role("logic", mix.logic)?);
-        accepts(plan.ports.http, &mut processes).await?;
+        accepts(local(plan.discovery), &mut processes).await?;
+        let mut comets = Vec::new();
+        for (kind, number) in mix.comet.kinds().iter().zip(1..) {
+            let (comet, process) = plan.comet(*kind, number)?;
+            processes.push(process);
+            accepts(comet.tcp, &mut processes).await?;
+            comets.push(comet);
+        }
+        let mut logics = Vec::new();
+        for (kind, number) in mix.logic.kinds().iter().zip(1..) {
+            let (logic, process) = plan.logic(*kind, number)?;
+            processes.push(process);
+            accepts(logic.http, &mut processes).await?;
+            logics.push(logic);
+        }
         // goim's job ends when it starts before there is a comet.
-        plan.registered("goim.comet", &mut processes).await?;
-        plan.registered("goim.logic", &mut processes).await?;
-        processes.push(plan.role("job", mix.job)?);
-        let Plan { ports, dir, .. } = plan;
+        plan.registered("comet", comets.len(), &mut processes)
+            .await?;
+        plan.registered("logic", logics.len(), &mut processes)
+            .await?;
+        for (kind, number) in mix.job.kinds().iter().zip(1..) {
+            processes.push(plan.job(*kind, number)?);
+        }
         Ok(Self {
             mix,
-            tcp: local(ports.tcp),
-            websocket: local(ports.websocket),
-            http: local(ports.http),
+            comets,
+            logics,
             processes,
-            dir,
+            dir: plan.dir,
         })
     }
 
@@ -137,7 +186,8 @@ impl Drop for Fleet {
 struct Plan<'a> {
     binaries: &'a Binaries,
     engines: &'a Engines,
-    ports: Ports,
+    discovery: u16,
+    next_port: u16,
     /// What goim's nodes take for the address of this machine.
     machine: IpAddr,
     /// Of the topic and the group: nothing is left over from an earlier mix.
@@ -145,187 +195,201 @@ struct Plan<'a> {
     dir: TempDir,
 }
 
-struct Ports {
-    discovery: u16,
-    tcp: u16,
-    websocket: u16,
-    comet: u16,
-    http: u16,
-    logic: u16,
-}
-
 impl<'a> Plan<'a> {
     fn new(mix: Mix, binaries: &'a Binaries, engines: &'a Engines) -> anyhow::Result<Self> {
-        let mut next = 8100;
-        let mut port = || free_port(&mut next);
+        let mut next_port = 8100;
         Ok(Self {
             binaries,
             engines,
-            ports: Ports {
-                discovery: port()?,
-                tcp: port()?,
-                websocket: port()?,
-                comet: port()?,
-                http: port()?,
-                logic: port()?,
-            },
+            discovery: free_port(&mut next_port)?,
+            next_port,
             machine: own_address()?,
             name: format!("push-{}", mix.to_string().replace('/', "-")),
             dir: TempDir::with_prefix("goim-fleet-")?,
         })
     }
 
-    /// goim's files, and Halley's out of them.
-    fn write_configs(&self) -> anyhow::Result<()> {
-        let Ports {
-            discovery,
-            tcp,
-            websocket,
-            comet,
-            http,
-            logic,
-        } = &self.ports;
-        let name = &self.name;
-        let brokers = self.engines.kafka.brokers();
-        let redis = self.engines.redis.port();
-        let dir = self.dir.path();
-        fs::write(
-            dir.join("discovery.toml"),
-            format!(
-                "nodes = [\"127.0.0.1:{discovery}\"]\n\
-                 [env]\nregion = \"north\"\nzone = \"north-1\"\nhost = \"discovery-1\"\nDeployEnv = \"test\"\n\
-                 [httpServer]\naddr = \"127.0.0.1:{discovery}\"\n\
-                 [httpClient]\ndial = \"1s\"\nkeepAlive = \"120s\"\n"
-            ),
-        )?;
-        fs::write(
-            dir.join("comet.toml"),
-            format!(
-                "[discovery]\nnodes = [\"127.0.0.1:{discovery}\"]\n\
-                 [rpcServer]\naddr = \":{comet}\"\n\
-                 [tcp]\nbind = [\"127.0.0.1:{tcp}\"]\n\
-                 [websocket]\nbind = [\"127.0.0.1:{websocket}\"]\n\
-                 [whitelist]\nWhitelist = []\nWhiteLog = \"white.log\"\n"
-            ),
-        )?;
-        fs::write(
-            dir.join("logic.toml"),
-            format!(
-                "[discovery]\nnodes = [\"127.0.0.1:{discovery}\"]\n\
-                 [node]\ndefaultDomain = \"127.0.0.1\"\nhostDomain = \"\"\nheartbeat = \"4m\"\nheartbeatMax = 2\n\
-                 tcpPort = {tcp}\nwsPort = {websocket}\nwssPort = {websocket}\nregionWeight = 1.6\n\
-                 [backoff]\nmaxDelay = 300\nbaseDelay = 3\nfactor = 1.8\njitter = 0.3\n\
-                 [rpcServer]\naddr = \":{logic}\"\n\
-                 [httpServer]\nnetwork = \"tcp\"\naddr = \"127.0.0.1:{http}\"\n\
-                 [kafka]\ntopic = \"{name}\"\nbrokers = [\"{brokers}\"]\n\
-                 [redis]\nnetwork = \"tcp\"\naddr = \"127.0.0.1:{redis}\"\nactive = 100\nidle = 10\n\
-                 dialTimeout = \"200ms\"\nreadTimeout = \"500ms\"\nwriteTimeout = \"500ms\"\nidleTimeout = \"120s\"\nexpire = \"30m\"\n"
-            ),
-        )?;
-        fs::write(
-            dir.join("job.toml"),
-            format!(
-                "[discovery]\nnodes = [\"127.0.0.1:{discovery}\"]\n\
-                 [kafka]\ntopic = \"{name}\"\ngroup = \"{name}\"\nbrokers = [\"{brokers}\"]\n"
-            ),
-        )?;
-        let imported = Command::new(&self.binaries.halley)
-            .args(["import-goim", "comet.toml", "logic.toml", "job.toml"])
-            .args(["--output", "halley.toml"])
-            .envs(PLACE.map(|(_, variable, value)| (variable, value)))
-            .current_dir(dir)
-            .output()?;
-        ensure!(
-            imported.status.success(),
-            "halley import-goim: {}",
-            String::from_utf8_lossy(&imported.stderr)
-        );
-        Ok(())
-    }
-
     fn discovery(&self) -> anyhow::Result<Process> {
+        let port = self.discovery;
+        let config = format!(
+            "nodes = [\"127.0.0.1:{port}\"]\n\
+             [env]\nregion = \"north\"\nzone = \"north-1\"\nhost = \"discovery-1\"\nDeployEnv = \"test\"\n\
+             [httpServer]\naddr = \"127.0.0.1:{port}\"\n\
+             [httpClient]\ndial = \"1s\"\nkeepAlive = \"120s\"\n"
+        );
+        fs::write(self.dir.path().join("discovery.toml"), config)?;
         let mut command = Command::new(self.binaries.goim.join("discovery"));
         command.args(["-conf", "discovery.toml", "-logtostderr"]);
         Process::start("discovery", command, self.dir.path())
     }
 
-    fn role(&self, role: &str, kind: Kind) -> anyhow::Result<Process> {
-        let host = format!("{role}-1");
-        let mut command = match kind {
-            Kind::Goim => {
-                let mut command = Command::new(self.binaries.goim.join(format!("goim-{role}")));
-                command.args([
-                    "-conf",
-                    &format!("{role}.toml"),
-                    "-host",
-                    &host,
-                    "-logtostderr",
-                ]);
-                for (flag, variable, value) in PLACE {
-                    command.args([flag, value]).env(variable, value);
-                }
-                if role != "job" {
-                    command.args(["-weight", "10"]);
-                }
-                if role == "comet" {
-                    command.args(["-addrs", "127.0.0.1"]);
-                }
-                command
-            }
-            Kind::Halley => {
-                let mut command = Command::new(&self.binaries.halley);
-                command.args([role, "--config", "halley.toml"]);
-                let advertise = |port| SocketAddr::new(self.machine, port).to_string();
-                let sets = match role {
-                    "comet" => vec![
-                        ("comet.server", host),
-                        ("comet.addrs", "127.0.0.1".to_owned()),
-                        ("comet.rpc.advertise", advertise(self.ports.comet)),
-                    ],
-                    "logic" => vec![
-                        ("logic.server", host),
-                        ("logic.rpc.advertise", advertise(self.ports.logic)),
-                    ],
-                    _ => Vec::new(),
-                };
-                for (key, value) in sets {
-                    command.arg(format!("--set={key}={value}"));
-                }
-                command
-            }
+    fn comet(&mut self, kind: Kind, number: usize) -> anyhow::Result<(Comet, Process)> {
+        let tcp = local(free_port(&mut self.next_port)?);
+        let websocket = local(free_port(&mut self.next_port)?);
+        let grpc = free_port(&mut self.next_port)?;
+        let config = format!(
+            "[discovery]\nnodes = [\"127.0.0.1:{}\"]\n\
+             [rpcServer]\naddr = \":{grpc}\"\n\
+             [tcp]\nbind = [\"{tcp}\"]\n\
+             [websocket]\nbind = [\"{websocket}\"]\n\
+             [whitelist]\nWhitelist = []\nWhiteLog = \"white.log\"\n",
+            self.discovery
+        );
+        let name = format!("comet-{number}");
+        let advertise = SocketAddr::new(self.machine, grpc);
+        let process = match kind {
+            Kind::Goim => self.goim(&name, &config, &["-weight", "10", "-addrs", "127.0.0.1"]),
+            Kind::Halley => self.halley(
+                &name,
+                &config,
+                &[
+                    format!("comet.server={name}"),
+                    "comet.addrs=127.0.0.1".to_owned(),
+                    format!("comet.rpc.advertise={advertise}"),
+                ],
+            ),
+        }?;
+        let comet = Comet {
+            name,
+            tcp,
+            websocket,
         };
+        Ok((comet, process))
+    }
+
+    fn logic(&mut self, kind: Kind, number: usize) -> anyhow::Result<(Logic, Process)> {
+        let http = local(free_port(&mut self.next_port)?);
+        let grpc = free_port(&mut self.next_port)?;
+        let config = format!(
+            "[discovery]\nnodes = [\"127.0.0.1:{discovery}\"]\n\
+             [node]\ndefaultDomain = \"127.0.0.1\"\nhostDomain = \"\"\nheartbeat = \"4m\"\nheartbeatMax = 2\n\
+             tcpPort = 3101\nwsPort = 3102\nwssPort = 3103\nregionWeight = 1.6\n\
+             [backoff]\nmaxDelay = 300\nbaseDelay = 3\nfactor = 1.8\njitter = 0.3\n\
+             [rpcServer]\naddr = \":{grpc}\"\n\
+             [httpServer]\nnetwork = \"tcp\"\naddr = \"{http}\"\n\
+             [kafka]\ntopic = \"{name}\"\nbrokers = [\"{brokers}\"]\n\
+             [redis]\nnetwork = \"tcp\"\naddr = \"127.0.0.1:{redis}\"\nactive = 100\nidle = 10\n\
+             dialTimeout = \"200ms\"\nreadTimeout = \"500ms\"\nwriteTimeout = \"500ms\"\n\
+             idleTimeout = \"120s\"\nexpire = \"30m\"\n",
+            discovery = self.discovery,
+            name = self.name,
+            brokers = self.engines.kafka.brokers(),
+            redis = self.engines.redis.port(),
+        );
+        let name = format!("logic-{number}");
+        let advertise = SocketAddr::new(self.machine, grpc);
+        let process = match kind {
+            Kind::Goim => self.goim(&name, &config, &["-weight", "10"]),
+            Kind::Halley => self.halley(
+                &name,
+                &config,
+                &[
+                    format!("logic.server={name}"),
+                    format!("logic.rpc.advertise={advertise}"),
+                ],
+            ),
+        }?;
+        Ok((Logic { kind, http }, process))
+    }
+
+    fn job(&self, kind: Kind, number: usize) -> anyhow::Result<Process> {
+        let config = format!(
+            "[discovery]\nnodes = [\"127.0.0.1:{discovery}\"]\n\
+             [kafka]\ntopic = \"{name}\"\ngroup = \"{name}\"\nbrokers = [\"{brokers}\"]\n",
+            discovery = self.discovery,
+            name = self.name,
+            brokers = self.engines.kafka.brokers(),
+        );
+        let name = format!("job-{number}");
+        match kind {
+            Kind::Goim => self.goim(&name, &config, &[]),
+            Kind::Halley => self.halley(&name, &config, &[]),
+        }
+    }
+
+    fn goim(&self, name: &str, config: &str, args: &[&str]) -> anyhow::Result<Process> {
+        let file = self.write(name, config)?;
+        let mut command = Command::new(self.binaries.goim.join(format!("goim-{}", role(name))));
+        command
+            .args(["-conf", &file, "-host", name, "-logtostderr"])
+            .args(args);
+        for (flag, variable, value) in PLACE {
+            command.args([flag, value]).env(variable, value);
+        }
+        Process::start(name, command, self.dir.path())
+    }
+
+    /// Starts a node with what `import-goim` makes of goim's file.
+    fn halley(&self, name: &str, config: &str, sets: &[String]) -> anyhow::Result<Process> {
+        let goim = self.write(&format!("{name}-goim"), config)?;
+        let file = format!("{name}.toml");
+        let mut import = self.halley_command();
+        import
+            .args(["import-goim", &goim, "--output", &file])
+            .envs(PLACE.map(|(_, variable, value)| (variable, value)))
+            .current_dir(self.dir.path());
+        let imported = import.output()?;
+        ensure!(
+            imported.status.success(),
+            "halley import-goim: {}",
+            String::from_utf8_lossy(&imported.stderr)
+        );
+        let mut command = self.halley_command();
+        command.args([role(name), "--config", &file]);
+        command.args(sets.iter().map(|set| format!("--set={set}")));
+        Process::start(name, command, self.dir.path())
+    }
+
+    fn halley_command(&self) -> Command {
+        let mut command = Command::new(&self.binaries.halley);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("HALLEY_") {
                 command.env_remove(name);
             }
         }
-        Process::start(role, command, self.dir.path())
+        command
     }
 
-    /// Waits until discovery knows a node of this kind.
-    async fn registered(&self, appid: &str, processes: &mut [Process]) -> anyhow::Result<()> {
+    fn write(&self, name: &str, config: &str) -> anyhow::Result<String> {
+        let file = format!("{name}.toml");
+        fs::write(self.dir.path().join(&file), config)?;
+        Ok(file)
+    }
+
+    /// Waits until discovery knows so many nodes of a role.
+    async fn registered(
+        &self,
+        role: &str,
+        count: usize,
+        processes: &mut [Process],
+    ) -> anyhow::Result<()> {
         let url = format!(
-            "http://127.0.0.1:{}/discovery/polls?env=test&hostname=fleet&appid={appid}&latest_timestamp=0",
-            self.ports.discovery
+            "http://{}/discovery/polls?env=test&hostname=fleet&appid=goim.{role}&latest_timestamp=0",
+            local(self.discovery)
         );
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
             let answer = reqwest::get(&url).await?.text().await?;
-            if answer.contains("\"instances\"") {
+            if answer.matches("\"hostname\"").count() >= count {
                 return Ok(());
             }
             running(processes)?;
             sleep(LOOK_AGAIN).await;
         }
-        bail!("discovery does not know {appid}")
+        bail!("discovery does not know {count} {role}")
     }
 }
 
-async fn accepts(port: u16, processes: &mut [Process]) -> anyhow::Result<()> {
+/// The role in a name such as `comet-1`.
+fn role(name: &str) -> &str {
+    name.split('-').next().unwrap_or(name)
+}
+
+async fn accepts(address: SocketAddr, processes: &mut [Process]) -> anyhow::Result<()> {
     let until = Instant::now() + PATIENCE;
-    while TcpStream::connect(local(port)).await.is_err() {
+    while TcpStream::connect(address).await.is_err() {
         running(processes)?;
-        ensure!(Instant::now() < until, "nothing listens on {port}");
+        ensure!(Instant::now() < until, "nothing listens on {address}");
         sleep(LOOK_AGAIN).await;
     }
     Ok(())

@@ -16,7 +16,7 @@ use comfy_table::presets::ASCII_MARKDOWN;
 use halley_engines::{Kafka, KafkaOptions, KafkaVersion, Redis};
 
 use checks::{Check, Outcome};
-use fleet::{Binaries, Engines, Fleet, Kind, Mix};
+use fleet::{Binaries, Engines, Fleet, Mix};
 
 mod checks;
 mod clients;
@@ -29,8 +29,9 @@ async fn main() -> anyhow::Result<ExitCode> {
     let mut binary = |name: &str| -> anyhow::Result<PathBuf> {
         let usage = || format!("usage: goim-fleet HALLEY GOIM-FOLDER [MIX…], no {name}");
         let path = PathBuf::from(args.next().with_context(usage)?);
-        ensure!(path.exists(), "{} is not there", path.display());
-        Ok(path)
+        // Processes are started in a folder of their own.
+        path.canonicalize()
+            .with_context(|| path.display().to_string())
     };
     let binaries = Binaries {
         halley: binary("binary of halley")?,
@@ -109,9 +110,9 @@ fn table(results: &[(Mix, Vec<(Check, Outcome)>)]) -> Table {
     let head = ["comet", "logic", "job"].map(str::to_owned);
     table.set_header(head.into_iter().chain(checks.into_iter().flatten()));
     for (mix, outcomes) in results {
-        let kinds = [mix.comet, mix.logic, mix.job].map(|kind: Kind| kind.to_string());
+        let nodes = [mix.comet, mix.logic, mix.job].map(|nodes| nodes.to_string());
         let outcomes = outcomes.iter().map(|(_, outcome)| outcome.to_string());
-        table.add_row(kinds.into_iter().chain(outcomes));
+        table.add_row(nodes.into_iter().chain(outcomes));
     }
     table
 }
