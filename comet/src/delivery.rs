@@ -22,8 +22,6 @@ mod feed;
 mod held;
 mod sessions;
 mod stream;
-#[cfg(test)]
-mod tests;
 
 pub(crate) use held::{HeldRooms, Limits as HeldLimits, Unconfirmed};
 

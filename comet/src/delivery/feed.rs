@@ -58,46 +58,41 @@ impl Feed {
             return None;
         }
         let rest = self.snapshot.len().saturating_sub(ROOMS_MAX);
-        let mut changes = RoomChanges {
-            held: self
-                .snapshot
-                .drain(rest..)
-                .map(|room| room.to_string())
-                .collect(),
-            ..RoomChanges::default()
-        };
-        // A release must not overtake the snapshot's word of the room.
-        if rest == 0 {
-            self.add_changes(&mut changes)?;
-        }
-        let is_empty = changes.held.is_empty() && changes.released.is_empty();
-        if is_empty && !changes.complete {
+        // One word on each room, the last.
+        let snapshot = self.snapshot.drain(rest..).map(|room| (room, true));
+        let mut rooms: HashMap<_, _> = snapshot.collect();
+        // A change must not overtake the snapshot's word of the room.
+        let complete = rest == 0 && self.take_changes(&mut rooms)?;
+        if rooms.is_empty() && !complete {
             return None;
         }
         self.version += 1;
         self.is_acknowledged = false;
-        changes.version = self.version;
-        Some(changes)
-    }
-
-    fn add_changes(&mut self, changes: &mut RoomChanges) -> Option<()> {
-        let places = ROOMS_MAX - changes.held.len();
-        let (log, is_all) = self.held.take(self.number, places, !self.is_complete)?;
-        self.cursor += log.len() as u64;
-        let mut last = HashMap::with_capacity(log.len());
-        for change in log {
-            last.insert(change.room, change.is_held);
-        }
-        for (room, is_held) in last {
+        let mut changes = RoomChanges {
+            version: self.version,
+            complete,
+            ..RoomChanges::default()
+        };
+        for (room, is_held) in rooms {
             if is_held {
                 changes.held.push(room.to_string());
             } else {
                 changes.released.push(room.to_string());
             }
         }
-        changes.complete = is_all && !self.is_complete;
+        Some(changes)
+    }
+
+    /// Adds changes as far as there is room, and says whether the job then has
+    /// everything for the first time; `None` if the stream is closed.
+    fn take_changes(&mut self, rooms: &mut HashMap<Arc<str>, bool>) -> Option<bool> {
+        let places = ROOMS_MAX.saturating_sub(rooms.len());
+        let (log, is_all) = self.held.take(self.number, places, !self.is_complete)?;
+        self.cursor += log.len() as u64;
+        rooms.extend(log.into_iter().map(|change| (change.room, change.is_held)));
+        let complete = is_all && !self.is_complete;
         self.is_complete |= is_all;
-        Some(())
+        Some(complete)
     }
 
     /// Takes the version that the job has returned; others than the last mean nothing.

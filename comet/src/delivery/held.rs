@@ -328,3 +328,6 @@ impl State {
         known.min().unwrap_or(EVERYTHING)
     }
 }
+
+#[cfg(test)]
+mod tests;

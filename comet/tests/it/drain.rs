@@ -1,9 +1,12 @@
 //! Draining: clients are told, bindings end, and the count is right.
 
+use std::time::Duration;
+
 use halley_wire::Op;
 use tokio::net::TcpStream;
 
-use crate::support::{Closed, Node, soon};
+use crate::support::job::{TestJob, to_key};
+use crate::support::{Closed, Node, eventually, soon};
 
 #[tokio::test]
 async fn r24_clients_are_told_and_their_routes_end() {
@@ -85,4 +88,83 @@ async fn a_client_that_lags_gets_everything_before_it_is_sent_away() {
     let outcome = soon("the node ends", node.done).await;
     let outcome = outcome.expect("no panic").expect("no error");
     assert_eq!((outcome.clean, outcome.forced), (1, 0));
+}
+
+#[tokio::test]
+async fn the_status_follows_the_node() {
+    let mut node = Node::start().await;
+    let started = node.status.borrow().clone();
+    assert!(started.started_ms > 1_700_000_000_000);
+    assert_eq!(started.hostname, "comet-1");
+    let grpc = node.addresses.grpc.expect("gRPC is served");
+    assert_eq!(started.grpc, format!("grpc://{grpc}"));
+
+    let _client = node.log_in("a", "").await;
+
+    let connected = node.status.wait_for(|status| status.conn_count == 1);
+    let connected = soon("the connection is counted", connected).await;
+    assert!(!connected.expect("the node lives").draining);
+}
+
+#[tokio::test]
+async fn a_node_that_goes_says_so_and_still_lets_clients_in_for_a_while() {
+    let mut node = Node::start_with(|config| {
+        config.drain.notice = Duration::from_hours(1);
+        config.logic.online_interval = Duration::from_hours(1);
+    })
+    .await;
+    let mut early = node.log_in("a", "").await;
+
+    node.drain.cancel();
+
+    let draining = node.status.wait_for(|status| status.draining);
+    soon("it says so", draining).await.expect("the node lives");
+    eventually("logic is told", || {
+        let state = node.logic.state.lock();
+        state.status.as_ref().is_some_and(|status| status.draining)
+    })
+    .await;
+    let mut late = node.log_in("b", "").await;
+    assert_eq!(early.online().await, 0);
+    assert_eq!(late.online().await, 0);
+
+    node.now.cancel();
+    soon("the node ends", node.done)
+        .await
+        .expect("no panic")
+        .expect("no error");
+}
+
+#[tokio::test]
+async fn nobody_who_is_told_is_waited_for() {
+    let node = Node::start_with(|config| {
+        config.drain.notice = Duration::from_hours(1);
+    })
+    .await;
+    drop(node.status);
+
+    node.drain.cancel();
+
+    soon("the node ends", node.done)
+        .await
+        .expect("no panic")
+        .expect("no error");
+}
+
+#[tokio::test]
+async fn a_job_that_hangs_does_not_hold_up_the_end() {
+    let node = Node::start().await;
+    let grpc = node.addresses.grpc.expect("gRPC is served");
+    let job = TestJob::open(grpc, "job-1").await;
+    for id in 1..100 {
+        job.push(vec![to_key(id, "a", b"x")]).await;
+    }
+
+    node.drain.cancel();
+
+    soon("the node ends", node.done)
+        .await
+        .expect("no panic")
+        .expect("no error");
+    drop(job);
 }

@@ -8,6 +8,7 @@ mod delivery;
 mod drain;
 mod held_rooms;
 mod login;
+mod renewals;
 mod rooms;
 mod slow_clients;
 mod streams;

@@ -13,9 +13,11 @@ use halley_node::{DrainOutcome, Readiness, Registry};
 use halley_proto::goim::comet::comet_server::Comet as Service;
 use halley_proto::goim::comet::{BroadcastReq, BroadcastRoomReq, PushMsgReq};
 use halley_proto::goim::protocol::Proto;
+use halley_proto::halley::node::NodeStatus;
 use halley_wire::{AuthBody, Header, Op, Packet, packet, raw, ws};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request};
@@ -33,6 +35,7 @@ pub(crate) struct Node {
     pub(crate) service: Arc<dyn Service>,
     pub(crate) addresses: Addresses,
     pub(crate) logic: Arc<TestLogic>,
+    pub(crate) status: watch::Receiver<NodeStatus>,
     pub(crate) drain: CancellationToken,
     pub(crate) now: CancellationToken,
     pub(crate) done: JoinHandle<anyhow::Result<DrainOutcome>>,
@@ -57,6 +60,7 @@ impl Node {
         config.tls.websocket_bind = vec![any];
         config.rpc.bind = any;
         config.logic.online_interval = Duration::from_millis(50);
+        config.drain.notice = Duration::ZERO;
         configure(&mut config);
         let logic = Arc::new(TestLogic::default());
         let mut registry = Registry::default();
@@ -70,6 +74,7 @@ impl Node {
         )
         .expect("the node is built");
         let (service, addresses) = (comet.service(), comet.addresses().clone());
+        let status = comet.status();
         let stage = comet.spawn();
         let (drain, now) = (stage.drain.clone(), stage.now.clone());
         #[allow(clippy::disallowed_methods)]
@@ -78,6 +83,7 @@ impl Node {
             service,
             addresses,
             logic,
+            status,
             drain,
             now,
             done,

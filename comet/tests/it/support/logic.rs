@@ -11,6 +11,7 @@ use halley_proto::halley::node::{Grant, NodeStatus};
 use halley_proto::metadata;
 use halley_wire::AuthBody;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
 use super::Counts;
@@ -27,7 +28,11 @@ pub(crate) struct State {
     pub(crate) bound: HashMap<String, u64>,
     pub(crate) connects: Vec<ConnectReq>,
     pub(crate) disconnects: Vec<DisconnectReq>,
-    pub(crate) heartbeats: usize,
+    /// When bindings were renewed, and of which connections.
+    pub(crate) heartbeats: Vec<(Instant, u64)>,
+    /// So many heartbeats fail.
+    pub(crate) heartbeats_failing: usize,
+    pub(crate) epoch: Option<u64>,
     pub(crate) received: Vec<ReceiveReq>,
     pub(crate) status: Option<NodeStatus>,
     /// Members on other nodes.
@@ -97,9 +102,15 @@ impl Logic for TestLogic {
 
     async fn heartbeat(
         &self,
-        _: Request<HeartbeatReq>,
+        request: Request<HeartbeatReq>,
     ) -> Result<Response<HeartbeatReply>, Status> {
-        self.state.lock().heartbeats += 1;
+        let number = metadata::connection(request.metadata()).expect("comet numbers connections");
+        let mut state = self.state.lock();
+        if state.heartbeats_failing > 0 {
+            state.heartbeats_failing -= 1;
+            return Err(Status::internal("not now"));
+        }
+        state.heartbeats.push((Instant::now(), number));
         Ok(Response::new(HeartbeatReply {}))
     }
 
@@ -113,9 +124,13 @@ impl Logic for TestLogic {
         for (room, members) in &state.elsewhere {
             *all.entry(room.clone()).or_default() += members;
         }
-        Ok(Response::new(OnlineReply {
+        let mut response = Response::new(OnlineReply {
             all_room_count: all,
-        }))
+        });
+        if let Some(epoch) = state.epoch {
+            metadata::set_epoch(response.metadata_mut(), epoch);
+        }
+        Ok(response)
     }
 
     async fn receive(
