@@ -38,7 +38,7 @@ pub(super) struct Tail {
 }
 
 /// Bytes up to which a frame that waits is copied.
-const COPIED_BYTES_MAX: usize = 4 << 10;
+const COPIED_BYTES_MAX: usize = 16 << 10;
 
 /// A frame that has to wait: a small one lets go of the job's message that it
 /// came in, which may be as large as all that wait here together may be.

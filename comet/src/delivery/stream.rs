@@ -39,7 +39,10 @@ impl PushStream {
         reports: &mpsc::Sender<Result<Reports, Status>>,
     ) -> Result<(), Status> {
         let patience = service.hub.config.rpc.keepalive_timeout;
-        let first = timeout(patience, pushes.message()).await;
+        let first = tokio::select! {
+            first = timeout(patience, pushes.message()) => first,
+            () = service.hub.streams_end.cancelled() => return Ok(()),
+        };
         let first = first.map_err(|_| Status::deadline_exceeded("no hello came"))??;
         let hello = first.and_then(|first| first.hello);
         let session = hello
