@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 
 pub use producer::{Producer, ProducerConfig, Record, SendError};
 pub use properties::Properties;
+pub use topics::{CreateTopic, Topics};
 
 mod producer;
 mod properties;
+mod topics;
 
 /// What all clients of one Kafka cluster share.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -17,8 +17,7 @@ use tokio::time::Instant;
 
 pub use crate::goim_hash::partition;
 pub use kafka::{
-    Assignment, ConsumerConfig, CreateTopic, GroupProtocol, KafkaConfig, KafkaPushLog, KafkaStats,
-    Start,
+    Assignment, ConsumerConfig, GroupProtocol, KafkaConfig, KafkaPushLog, KafkaStats, Start,
 };
 pub use memory::{MemoryConfig, MemoryPushLog};
 pub use remote::{RemoteConfig, RemotePeer, RemotePushLog};

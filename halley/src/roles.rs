@@ -73,6 +73,7 @@ fn all(
     let deps = Deps {
         push_log: Arc::clone(&push_log),
         push_log_service: None,
+        kafka: None,
         trust: client.trust().clone(),
         sessions: Arc::new(MemorySessions::new(config.sessions.memory)),
         registry: registry.clone(),
@@ -141,6 +142,7 @@ fn logic(
     let deps = Deps {
         push_log,
         push_log_service: Some(service.into_server()),
+        kafka: None,
         trust: client.trust().clone(),
         sessions: Arc::new(MemorySessions::new(config.sessions.memory)),
         registry: registry.clone(),

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use self::auth::{Algorithm, AuthConfig, AuthMode, InsecureConfig, JwtConfig, WebhookConfig};
 pub use self::nodes::{BackoffConfig, NodesConfig};
 pub use self::secrets::Secrets;
-pub use self::sink::{SinkConfig, SinkMode, SinkWebhookConfig};
+pub use self::sink::{SinkConfig, SinkKafkaConfig, SinkMode, SinkWebhookConfig};
 use crate::nodes::Network;
 
 /// Logic's part of the configuration.

@@ -40,6 +40,7 @@ impl Core {
         mut config: Config,
         push_log: Arc<dyn PushLog>,
         sessions: Arc<dyn Sessions>,
+        kafka: Option<&halley_backend::kafka::Config>,
         registry: SharedRegistry,
         readiness: Readiness,
     ) -> anyhow::Result<Arc<Self>> {
@@ -63,7 +64,8 @@ impl Core {
             nodes: Nodes::new(config.nodes.clone()),
             online: Online::new(Arc::clone(&sessions)),
             auth: Auth::new(&config.auth, Arc::clone(&metrics)).context("set up authentication")?,
-            sink: Sink::new(&config.sink, Arc::clone(&metrics)).context("set up the sink")?,
+            sink: Sink::new(&config.sink, kafka, Arc::clone(&metrics))
+                .context("set up the sink")?,
             config,
             push_log,
             sessions,

@@ -41,6 +41,8 @@ pub struct Deps {
     pub push_log_service: Option<PushLogServer<PushLogService>>,
     /// Knows where clients are connected.
     pub sessions: Arc<dyn Sessions>,
+    /// Where the sink `kafka` finds its topic.
+    pub kafka: Option<halley_backend::kafka::Config>,
     /// Who may call the gRPC service.
     pub trust: Trust,
     /// Takes logic's metrics, and is what `/metrics` shows.
@@ -94,6 +96,7 @@ impl Logic {
             config,
             deps.push_log,
             deps.sessions,
+            deps.kafka.as_ref(),
             deps.registry,
             deps.readiness,
         )?;

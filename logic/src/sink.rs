@@ -1,12 +1,14 @@
 //! Where messages from clients go.
 //!
 //! The door never waits: a message is queued within the limits, or dropped and
-//! counted. A single runner takes batches from the queue and posts them, in
-//! the order of arrival, so that an upstream that is slow or down delays
-//! nobody but itself.
+//! counted. A single runner takes batches from the queue and sends them, in the
+//! order of arrival, so that an upstream that is slow or down delays nobody but
+//! itself.
 
 mod batch;
+mod kafka;
 mod queue;
+mod runner;
 mod webhook;
 
 use std::sync::Arc;
@@ -15,7 +17,9 @@ use bytes::Bytes;
 use halley_node::DrainOutcome;
 use tokio_util::sync::CancellationToken;
 
+use self::kafka::Topic;
 use self::queue::Queue;
+use self::runner::{Runner, Upstream};
 use self::webhook::Webhook;
 use crate::config::{SinkConfig, SinkMode};
 use crate::metrics::{Metrics, ReceiveOutcome};
@@ -25,16 +29,8 @@ use crate::metrics::{Metrics, ReceiveOutcome};
 pub(crate) enum Sink {
     /// Nothing takes messages.
     None,
-    /// Batches are posted to a URL.
-    Webhook(Box<Posted>),
-}
-
-/// A queue and who empties it.
-#[derive(Debug)]
-pub(crate) struct Posted {
-    queue: Queue,
-    webhook: Webhook,
-    metrics: Arc<Metrics>,
+    /// Batches are sent upstream.
+    Queued(Box<Runner>),
 }
 
 /// A message that a client sent.
@@ -56,23 +52,36 @@ pub(crate) struct Depth {
 }
 
 impl Sink {
-    /// Reads the secret that the configuration names.
-    pub(crate) fn new(config: &SinkConfig, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
-        match config.mode {
-            SinkMode::None => Ok(Self::None),
-            SinkMode::Webhook => Ok(Self::Webhook(Box::new(Posted {
-                queue: Queue::new(&config.webhook),
-                webhook: Webhook::new(&config.webhook)?,
-                metrics,
-            }))),
-        }
+    /// Reads the secret that the configuration names; `kafka` is where a topic
+    /// would be.
+    pub(crate) fn new(
+        config: &SinkConfig,
+        kafka: Option<&halley_backend::kafka::Config>,
+        metrics: Arc<Metrics>,
+    ) -> anyhow::Result<Self> {
+        let (queue, upstream) = match config.mode {
+            SinkMode::None => return Ok(Self::None),
+            SinkMode::Webhook => {
+                let webhook = Webhook::new(&config.webhook)?;
+                let queue = Queue::new((&config.webhook).into());
+                (queue, Upstream::Webhook(Box::new(webhook)))
+            }
+            SinkMode::Kafka => {
+                let topic = Topic::new(&config.kafka, kafka)?;
+                let queue = Queue::new((&config.kafka).into());
+                (queue, Upstream::Kafka(Box::new(topic)))
+            }
+        };
+        Ok(Self::Queued(Box::new(Runner::new(
+            queue, upstream, metrics,
+        ))))
     }
 
     /// Takes a message if it can. Never waits.
     pub(crate) fn push(&self, message: Message) -> ReceiveOutcome {
         match self {
             Self::None => ReceiveOutcome::Ignored,
-            Self::Webhook(posted) => posted.queue.push(message),
+            Self::Queued(runner) => runner.queue.push(message),
         }
     }
 
@@ -80,7 +89,7 @@ impl Sink {
     pub(crate) fn depth(&self) -> Depth {
         match self {
             Self::None => Depth::default(),
-            Self::Webhook(posted) => posted.queue.depth(),
+            Self::Queued(runner) => runner.queue.depth(),
         }
     }
 
@@ -96,7 +105,7 @@ impl Sink {
                 drain.cancelled().await;
                 DrainOutcome::default()
             }
-            Self::Webhook(posted) => posted.run(drain, now).await,
+            Self::Queued(runner) => runner.run(drain, now).await,
         }
     }
 }

@@ -18,15 +18,14 @@ use tokio_util::task::TaskTracker;
 use super::{
     Ack, AckSink, Delivery, PublishError, PushLog, SubscribeError, Subscription, record_key,
 };
-use crate::kafka::{Config, ConfigError, Producer, Record, SendError};
+use crate::kafka::{Config, ConfigError, Producer, Record, SendError, Topics};
 use dead_letters::DeadLetters;
 use reader::Reader;
 use shared::Shared;
 use stats::Counters;
-use topics::Topics;
 use tracker::Limits;
 
-pub use config::{Assignment, ConsumerConfig, CreateTopic, GroupProtocol, KafkaConfig, Start};
+pub use config::{Assignment, ConsumerConfig, GroupProtocol, KafkaConfig, Start};
 pub use stats::KafkaStats;
 
 mod config;
@@ -34,7 +33,6 @@ mod dead_letters;
 mod reader;
 mod shared;
 mod stats;
-mod topics;
 mod tracker;
 
 /// A push log in Kafka.
@@ -56,7 +54,7 @@ impl KafkaPushLog {
         let producer = Producer::new(&kafka, config.producer.clone())?;
         let consumer = kafka.client(&config.consumer.settings());
         consumer.create_native_config()?;
-        let names = [config.topic.clone(), config.dead_letter_topic()];
+        let names = vec![config.topic.clone(), config.dead_letter_topic()];
         Ok(Self {
             topics: Topics::new(kafka.clone(), names, config.create_topic.clone()),
             kafka,

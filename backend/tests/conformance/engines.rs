@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use halley_backend::kafka::Config;
-use halley_backend::push_log::{ConsumerConfig, CreateTopic, KafkaConfig, KafkaPushLog};
+use halley_backend::kafka::{Config, CreateTopic};
+use halley_backend::push_log::{ConsumerConfig, KafkaConfig, KafkaPushLog};
 use halley_engines::{Kafka, KafkaOptions};
 
 use super::push_log::Logs;

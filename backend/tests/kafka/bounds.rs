@@ -10,6 +10,7 @@ use halley_proto::goim::logic::PushMsg;
 use super::support::{PATIENCE, eventually, log, message, messages, next, number};
 
 const HELD_MAX: usize = 10;
+const TOTAL: usize = 200;
 
 #[tokio::test]
 async fn a_subscriber_that_does_not_acknowledge_gets_no_more() {
@@ -17,7 +18,7 @@ async fn a_subscriber_that_does_not_acknowledge_gets_no_more() {
         config.create_topic.partitions = 1;
         config.consumer.in_flight_records_max = HELD_MAX;
     });
-    log.publish(messages("a", 0..1000)).await.unwrap();
+    log.publish(messages("a", 0..TOTAL)).await.unwrap();
     let mut subscription = log.subscribe().await.unwrap();
     let mut held = Vec::new();
     for _ in 0..HELD_MAX {
@@ -30,7 +31,7 @@ async fn a_subscriber_that_does_not_acknowledge_gets_no_more() {
     assert_eq!(log.stats().read, HELD_MAX as u64);
 
     let mut expected = 0;
-    while expected < 1000 {
+    while expected < TOTAL {
         let delivery = if held.is_empty() {
             next(&mut subscription).await
         } else {

@@ -3,10 +3,8 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use halley_backend::kafka::Config;
-use halley_backend::push_log::{
-    ConsumerConfig, CreateTopic, Delivery, KafkaConfig, KafkaPushLog, Subscription,
-};
+use halley_backend::kafka::{Config, CreateTopic};
+use halley_backend::push_log::{ConsumerConfig, Delivery, KafkaConfig, KafkaPushLog, Subscription};
 use halley_engines::{Kafka, KafkaOptions};
 use halley_proto::goim::logic::PushMsg;
 use rdkafka::ClientConfig;

@@ -1,8 +1,8 @@
 //! What stands in the topic is what goim's logic would have written, where it
 //! would have written it: other programs read it with Kafka's own client.
 
-use halley_backend::kafka::{Producer, ProducerConfig, Record};
-use halley_backend::push_log::{CreateTopic, PushLog as _, partition};
+use halley_backend::kafka::{CreateTopic, Producer, ProducerConfig, Record};
+use halley_backend::push_log::{PushLog as _, partition};
 use halley_proto::goim::logic::PushMsg;
 use prost::Message as _;
 use rdkafka::message::Message as _;

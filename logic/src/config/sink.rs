@@ -2,6 +2,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use halley_backend::backoff::Backoff;
+use halley_backend::kafka::CreateTopic;
 use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, lasting, positive, require};
@@ -14,6 +15,8 @@ pub struct SinkConfig {
     pub mode: SinkMode,
     /// The sink `webhook`.
     pub webhook: SinkWebhookConfig,
+    /// The sink `kafka`.
+    pub kafka: SinkKafkaConfig,
 }
 
 /// The sinks there are.
@@ -25,6 +28,8 @@ pub enum SinkMode {
     None,
     /// Batches are posted to a URL.
     Webhook,
+    /// They are written to a topic of Kafka.
+    Kafka,
 }
 
 /// Posts batches of messages to a URL.
@@ -77,11 +82,62 @@ impl Default for SinkWebhookConfig {
     }
 }
 
+/// Writes messages to a topic of Kafka.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SinkKafkaConfig {
+    /// The topic.
+    pub topic: String,
+    /// Makes the topic if it is missing.
+    pub create_topic: CreateTopic,
+    /// Time in which Kafka must have taken a batch; then it is dropped.
+    #[serde(with = "humantime_serde")]
+    pub delivery_timeout: Duration,
+    /// Messages that are on their way at a time.
+    pub batch_messages_max: usize,
+    /// Bytes of the message bodies that are on their way at a time; a single
+    /// larger message goes alone.
+    pub batch_bytes_max: usize,
+    /// Messages that wait, beyond those being sent; further ones are dropped.
+    pub queue_messages_max: usize,
+    /// Bytes of the message bodies that wait.
+    pub queue_bytes_max: usize,
+}
+
+impl Default for SinkKafkaConfig {
+    fn default() -> Self {
+        Self {
+            topic: "halley-upstream".to_owned(),
+            create_topic: CreateTopic::default(),
+            delivery_timeout: Duration::from_secs(30),
+            batch_messages_max: 2000,
+            batch_bytes_max: 1024 * 1024,
+            queue_messages_max: 100_000,
+            queue_bytes_max: 64 * 1024 * 1024,
+        }
+    }
+}
+
 impl SinkConfig {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        if self.mode == SinkMode::None {
-            return Ok(());
+        match self.mode {
+            SinkMode::None => Ok(()),
+            SinkMode::Webhook => self.check_webhook(),
+            SinkMode::Kafka => self.check_kafka(),
         }
+    }
+
+    fn check_kafka(&self) -> Result<(), ConfigError> {
+        let kafka = &self.kafka;
+        require(!kafka.topic.is_empty(), "sink.kafka.topic", "is missing")?;
+        positive("sink.kafka.batch_messages_max", kafka.batch_messages_max)?;
+        positive("sink.kafka.batch_bytes_max", kafka.batch_bytes_max)?;
+        positive("sink.kafka.queue_messages_max", kafka.queue_messages_max)?;
+        positive("sink.kafka.queue_bytes_max", kafka.queue_bytes_max)?;
+        lasting("sink.kafka.delivery_timeout", kafka.delivery_timeout)
+    }
+
+    fn check_webhook(&self) -> Result<(), ConfigError> {
         let webhook = &self.webhook;
         require(!webhook.url.is_empty(), "sink.webhook.url", "is missing")?;
         let is_signed = webhook.secret_file.is_some();

@@ -36,6 +36,7 @@ impl HttpForTests {
             Config::default(),
             Arc::new(MemoryPushLog::new(MemoryConfig::default())),
             Arc::new(sessions),
+            None,
             SharedRegistry::default(),
             Readiness::default(),
         )?;

@@ -7,19 +7,49 @@ use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, sleep_until};
 
 use super::{Depth, Message};
-use crate::config::SinkWebhookConfig;
+use crate::config::{SinkKafkaConfig, SinkWebhookConfig};
 use crate::metrics::ReceiveOutcome;
 
 #[derive(Debug)]
 pub(super) struct Queue {
+    limits: Limits,
+    state: Mutex<State>,
+    /// Tells the runner of a first message, a full batch, or the end.
+    changed: Notify,
+}
+
+/// How much waits, and how much of it goes at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
     messages_max: usize,
     bytes_max: usize,
     batch_messages_max: usize,
     batch_bytes_max: usize,
     linger: Duration,
-    state: Mutex<State>,
-    /// Tells the runner of a first message, a full batch, or the end.
-    changed: Notify,
+}
+
+impl From<&SinkWebhookConfig> for Limits {
+    fn from(config: &SinkWebhookConfig) -> Self {
+        Self {
+            messages_max: config.queue_messages_max,
+            bytes_max: config.queue_bytes_max,
+            batch_messages_max: config.batch_messages_max,
+            batch_bytes_max: config.batch_bytes_max,
+            linger: config.linger,
+        }
+    }
+}
+
+impl From<&SinkKafkaConfig> for Limits {
+    fn from(config: &SinkKafkaConfig) -> Self {
+        Self {
+            messages_max: config.queue_messages_max,
+            bytes_max: config.queue_bytes_max,
+            batch_messages_max: config.batch_messages_max,
+            batch_bytes_max: config.batch_bytes_max,
+            linger: Duration::ZERO,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -30,13 +60,9 @@ struct State {
 }
 
 impl Queue {
-    pub(super) fn new(config: &SinkWebhookConfig) -> Self {
+    pub(super) fn new(limits: Limits) -> Self {
         Self {
-            messages_max: config.queue_messages_max,
-            bytes_max: config.queue_bytes_max,
-            batch_messages_max: config.batch_messages_max,
-            batch_bytes_max: config.batch_bytes_max,
-            linger: config.linger,
+            limits,
             state: Mutex::default(),
             changed: Notify::new(),
         }
@@ -47,8 +73,8 @@ impl Queue {
         if state.is_closed {
             return ReceiveOutcome::Draining;
         }
-        if state.waiting.len() >= self.messages_max
-            || message.body.len() > self.bytes_max - state.bytes
+        if state.waiting.len() >= self.limits.messages_max
+            || message.body.len() > self.limits.bytes_max - state.bytes
         {
             return ReceiveOutcome::QueueFull;
         }
@@ -99,7 +125,7 @@ impl Queue {
                     None if state.is_closed => return None,
                     None => None,
                     Some((since, _)) => {
-                        let until = *since + self.linger;
+                        let until = *since + self.limits.linger;
                         if state.is_closed || self.is_batch(&state) || until <= Instant::now() {
                             return Some(self.take(&mut state));
                         }
@@ -118,15 +144,16 @@ impl Queue {
     }
 
     fn is_batch(&self, state: &State) -> bool {
-        state.waiting.len() >= self.batch_messages_max || state.bytes >= self.batch_bytes_max
+        state.waiting.len() >= self.limits.batch_messages_max
+            || state.bytes >= self.limits.batch_bytes_max
     }
 
     fn take(&self, state: &mut State) -> Vec<Message> {
         let mut bytes = 0;
         let mut count = 0;
-        for (_, message) in state.waiting.iter().take(self.batch_messages_max) {
+        for (_, message) in state.waiting.iter().take(self.limits.batch_messages_max) {
             bytes += message.body.len();
-            if count > 0 && bytes > self.batch_bytes_max {
+            if count > 0 && bytes > self.limits.batch_bytes_max {
                 bytes -= message.body.len();
                 break;
             }
@@ -154,7 +181,7 @@ mod tests {
             ..SinkWebhookConfig::default()
         };
         change(&mut config);
-        Queue::new(&config)
+        Queue::new((&config).into())
     }
 
     fn message(seq: i32, bytes: usize) -> Message {
@@ -183,7 +210,7 @@ mod tests {
         assert_eq!(next_seqs(&queue).await, [0, 1, 2]);
         assert_eq!(start.elapsed(), Duration::ZERO);
         assert_eq!(next_seqs(&queue).await, [3, 4]);
-        assert!(start.elapsed() >= queue.linger);
+        assert!(start.elapsed() >= queue.limits.linger);
     }
 
     #[tokio::test(start_paused = true)]

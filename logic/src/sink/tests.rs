@@ -33,13 +33,14 @@ impl Setup {
                 linger: Duration::ZERO,
                 ..SinkWebhookConfig::default()
             },
+            ..SinkConfig::default()
         };
         config.webhook.backoff.min = Duration::from_millis(1);
         config.webhook.backoff.max = Duration::from_millis(1);
         change(&mut config.webhook);
         let measured = Measured::new();
         Self {
-            sink: Sink::new(&config, Arc::clone(&measured.metrics)).unwrap(),
+            sink: Sink::new(&config, None, Arc::clone(&measured.metrics)).unwrap(),
             measured,
             drain: CancellationToken::new(),
             now: CancellationToken::new(),
@@ -268,7 +269,7 @@ async fn while_it_drains_it_takes_no_more() {
 
 #[tokio::test]
 async fn without_a_sink_messages_are_ignored() {
-    let sink = Sink::new(&SinkConfig::default(), Measured::new().metrics).unwrap();
+    let sink = Sink::new(&SinkConfig::default(), None, Measured::new().metrics).unwrap();
 
     let message = Message {
         mid: 7,

@@ -4,13 +4,11 @@
 
 use anyhow::Context as _;
 use aws_lc_rs::hmac;
-use halley_node::DrainOutcome;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, StatusCode, Url};
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
-use super::Posted;
+use super::Message;
 use super::batch::{self, Batch};
 use crate::config::SinkWebhookConfig;
 use crate::metrics::SinkOutcome;
@@ -55,10 +53,12 @@ impl Webhook {
     }
 
     /// Sends a batch, several times if need be.
-    async fn send(&self, batch: &Batch) -> SinkOutcome {
+    pub(super) async fn send(&self, messages: Vec<Message>) -> SinkOutcome {
+        let batch = Batch::write(&messages);
+        drop(messages);
         let mut failures = 0;
         loop {
-            match self.attempt(batch).await {
+            match self.attempt(&batch).await {
                 Attempt::Taken => return SinkOutcome::Sent,
                 Attempt::Refused => return SinkOutcome::Refused,
                 Attempt::Failed => {}
@@ -92,64 +92,6 @@ impl Webhook {
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Attempt::Failed,
             status if status.is_server_error() => Attempt::Failed,
             _ => Attempt::Refused,
-        }
-    }
-}
-
-impl Posted {
-    pub(super) async fn run(
-        &self,
-        drain: &CancellationToken,
-        now: &CancellationToken,
-    ) -> DrainOutcome {
-        let mut outcome = DrainOutcome::default();
-        loop {
-            let messages = tokio::select! {
-                messages = self.queue.next() => messages,
-                () = drain.cancelled(), if !self.queue.is_closed() => {
-                    self.queue.close();
-                    continue;
-                }
-                () = now.cancelled() => break,
-            };
-            let Some(messages) = messages else {
-                break;
-            };
-            let batch = Batch::write(&messages);
-            let count = messages.len();
-            drop(messages);
-            let sent = tokio::select! {
-                sent = self.webhook.send(&batch) => sent,
-                () = now.cancelled() => SinkOutcome::Shutdown,
-            };
-            self.account(sent, count);
-            if drain.is_cancelled() {
-                match sent {
-                    SinkOutcome::Sent => outcome.clean += count as u64,
-                    SinkOutcome::Refused | SinkOutcome::Failed | SinkOutcome::Shutdown => {
-                        outcome.forced += count as u64;
-                    }
-                }
-            }
-        }
-        self.queue.close();
-        let left = self.queue.clear();
-        self.account(SinkOutcome::Shutdown, left);
-        outcome.forced += left as u64;
-        outcome
-    }
-
-    fn account(&self, outcome: SinkOutcome, messages: usize) {
-        if messages == 0 {
-            return;
-        }
-        self.metrics.sink(outcome, messages);
-        if outcome != SinkOutcome::Sent {
-            tracing::warn!(
-                messages,
-                outcome = outcome.as_str(),
-                "messages from clients did not reach the webhook"
-            );
         }
     }
 }

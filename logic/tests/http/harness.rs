@@ -172,6 +172,7 @@ impl Harness {
             Deps {
                 push_log: Arc::clone(&log) as Arc<dyn PushLog>,
                 push_log_service: None,
+                kafka: None,
                 trust: Trust::default(),
                 sessions: Arc::clone(&sessions) as Arc<dyn Sessions>,
                 registry: SharedRegistry::default(),

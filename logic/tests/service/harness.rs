@@ -183,6 +183,7 @@ impl Node {
             Deps {
                 push_log,
                 push_log_service: serves_log.then(|| service.into_server()),
+                kafka: None,
                 trust: Trust::default(),
                 sessions: Arc::clone(&sessions) as Arc<dyn Sessions>,
                 registry: Arc::clone(&registry),

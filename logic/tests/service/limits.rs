@@ -25,6 +25,7 @@ fn build_with(config: Config, trust: Trust) -> anyhow::Result<Logic> {
         Deps {
             push_log: Arc::new(MemoryPushLog::new(MemoryConfig::default())),
             push_log_service: None,
+            kafka: None,
             trust,
             sessions: Arc::new(MemorySessions::new(MemorySessionsConfig::default())),
             registry: SharedRegistry::default(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::backoff::Backoff;
-use crate::kafka::{ConfigError, ProducerConfig};
+use crate::kafka::{ConfigError, CreateTopic, ProducerConfig};
 
 /// A push log in a topic of Kafka.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,26 +45,6 @@ impl KafkaConfig {
             format!("{}.dead", self.topic)
         } else {
             self.dead_letter_topic.clone()
-        }
-    }
-}
-
-/// How a missing topic is made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct CreateTopic {
-    /// Partitions: the number of jobs that can share the topic. 0: a missing
-    /// topic is an error.
-    pub partitions: u16,
-    /// Copies of each partition; 0: as many as the brokers think right.
-    pub replication: u16,
-}
-
-impl Default for CreateTopic {
-    fn default() -> Self {
-        Self {
-            partitions: 16,
-            replication: 0,
         }
     }
 }
@@ -191,6 +171,9 @@ impl ConsumerConfig {
             ("enable.partition.eof", "false".to_owned()),
             ("allow.auto.create.topics", "false".to_owned()),
             ("queued.max.messages.kbytes", prefetch_kilobytes.to_string()),
+            // A partition that is resumed is fetched with the next request, and
+            // one that waits for records holds that up.
+            ("fetch.wait.max.ms", "50".to_owned()),
             // Full queues and errors would otherwise stop fetching for long.
             ("fetch.queue.backoff.ms", "20".to_owned()),
             ("fetch.error.backoff.ms", "100".to_owned()),

@@ -74,6 +74,7 @@ impl Gateway {
         let deps = Deps {
             push_log: Arc::clone(&push_log),
             push_log_service: None,
+            kafka: None,
             trust: Trust::default(),
             sessions: Arc::new(MemorySessions::new(MemorySessionsConfig::default())),
             registry: registry.clone(),

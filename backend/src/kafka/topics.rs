@@ -8,24 +8,46 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::types::RDKafkaRespErr;
+use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
-use super::config::CreateTopic;
-use crate::kafka::Config;
+use super::Config;
 
 /// How long one question to Kafka may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How a missing topic is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CreateTopic {
+    /// Partitions: the number of consumers that can share the topic. 0: a
+    /// missing topic is an error.
+    pub partitions: u16,
+    /// Copies of each partition; 0: as many as the brokers think right.
+    pub replication: u16,
+}
+
+impl Default for CreateTopic {
+    fn default() -> Self {
+        Self {
+            partitions: 16,
+            replication: 0,
+        }
+    }
+}
+
+/// Topics that have to be there.
 #[derive(Debug)]
-pub(super) struct Topics {
+pub struct Topics {
     kafka: Config,
-    names: [String; 2],
+    names: Vec<String>,
     create: CreateTopic,
     are_there: OnceCell<()>,
 }
 
 impl Topics {
-    pub(super) fn new(kafka: Config, names: [String; 2], create: CreateTopic) -> Self {
+    /// The topics `names`; nothing is asked yet.
+    pub fn new(kafka: Config, names: Vec<String>, create: CreateTopic) -> Self {
         Self {
             kafka,
             names,
@@ -36,7 +58,7 @@ impl Topics {
 
     /// Looks for the topics, and makes those missing, until it once succeeds.
     /// The error says what is wrong.
-    pub(super) async fn ensure(&self) -> Result<(), String> {
+    pub async fn ensure(&self) -> Result<(), String> {
         self.are_there
             .get_or_try_init(async || {
                 for name in &self.names {
@@ -81,7 +103,7 @@ impl Topics {
         } = self.create;
         if partitions == 0 {
             return Err(format!(
-                "topic {name} is missing: create it, or set push_log.kafka.create_topic.partitions"
+                "topic {name} is missing: create it, or let halley do so by create_topic.partitions"
             ));
         }
         let replication = match replication {
