@@ -12,8 +12,7 @@ use super::source::{Role, Source};
 
 const UNUSED: &str = "goim reads it and does nothing with it";
 const ALWAYS_TCP: &str = "it is TCP in any case";
-const BETWEEN_NODES: &str =
-    "connections between nodes are kept alive and bounded by [grpc.client] and by the sections called rpc";
+const BETWEEN_NODES: &str = "connections between nodes are kept alive and bounded by [grpc.client] and by the sections called rpc";
 
 /// Keys without a successor, and why.
 const DROPPED: &[(Role, &[&str], &str)] = &[
@@ -342,7 +341,7 @@ fn kafka(source: &mut Source, import: &mut Import) -> anyhow::Result<()> {
         source.take::<String>("kafka.topic")?,
     );
     import.set_some(
-        "push_log.kafka.group",
+        "push_log.kafka.consumer.group",
         source.take::<String>("kafka.group")?,
     );
     Ok(())
@@ -353,16 +352,23 @@ fn redis(source: &mut Source, import: &mut Import) -> anyhow::Result<()> {
         return Ok(());
     };
     let network: Option<String> = source.take("redis.network")?;
-    let url = match network.as_deref() {
-        Some("unix") => format!("redis+unix://{address}"),
-        // Go takes an address without a host for this machine.
-        _ if address.starts_with(':') => format!("redis://127.0.0.1{address}"),
-        _ => format!("redis://{address}"),
+    if network.is_some_and(|network| network != "tcp") {
+        import.decide(
+            "redis.urls: goim reached Redis over a socket of the file system; Halley does over TCP",
+        );
+        return Ok(());
+    }
+    // Go takes an address without a host for this machine.
+    let host = if address.starts_with(':') {
+        "127.0.0.1"
+    } else {
+        ""
     };
+    let url = format!("redis://{host}{address}");
     import.set("redis.urls", vec![url]);
     let password: Option<String> = source.take("redis.auth")?;
     if password.is_some_and(|password| !password.is_empty()) {
-        import.decide("redis.urls: goim's redis.auth is not copied; set HALLEY_REDIS__URLS=redis://:<password>@<host>:<port>");
+        import.decide("redis.password_file: goim's redis.auth is not copied; put it into a file");
     }
     import.set("sessions.kind", "redis");
     let expire = source.take_duration("redis.expire")?;
