@@ -13,4 +13,5 @@ mod rooms;
 mod slow_clients;
 mod streams;
 mod tls;
+mod trust;
 mod websocket;

@@ -150,6 +150,37 @@ async fn a_job_that_comes_back_doubles_nothing() {
 }
 
 #[tokio::test]
+async fn a_stream_that_was_cut_goes_on_where_it_was() {
+    let node = Node::start().await;
+    let mut client = node.log_in("a", "").await;
+    let mut sent = 0;
+    for cut in 0..5 {
+        let mut stream = job(&node, "job-1").await;
+        let known = stream.resumed;
+        assert!(known >= cut * 10, "{known} after {cut} cuts");
+        // Everything from the start, as if no report had ever arrived.
+        let again = (1..=sent + 20).map(|id| to_key(id, "a", id.to_string().as_bytes()));
+        stream.push(again.collect()).await;
+        stream.done(sent + 10).await;
+        sent += 20;
+    }
+    let mut last = job(&node, "job-1").await;
+    last.push(vec![to_key(sent + 1, "a", b"the end")]).await;
+    last.done(sent + 1).await;
+
+    let mut seen = 0;
+    loop {
+        let body = client.next().await.body;
+        if body == "the end" {
+            break;
+        }
+        seen += 1;
+        assert_eq!(body, seen.to_string());
+    }
+    assert_eq!(seen, sent);
+}
+
+#[tokio::test]
 async fn every_key_that_is_gone_counts_as_offline() {
     let node = Node::start().await;
     let mut job = job(&node, "job-1").await;

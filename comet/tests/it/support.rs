@@ -47,8 +47,16 @@ impl Node {
         Self::start_with(|_| {}).await
     }
 
-    #[allow(clippy::unused_async)]
     pub(crate) async fn start_with(configure: impl FnOnce(&mut Config)) -> Self {
+        let node = Self::try_start(&Trust::default(), configure).await;
+        node.expect("the node is built")
+    }
+
+    #[allow(clippy::unused_async)]
+    pub(crate) async fn try_start(
+        trust: &Trust,
+        configure: impl FnOnce(&mut Config),
+    ) -> anyhow::Result<Self> {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut config = Config {
             server: "comet-1".to_owned(),
@@ -68,18 +76,17 @@ impl Node {
         let comet = Comet::build(
             config,
             Arc::clone(&logic) as _,
-            &Trust::default(),
+            trust,
             &mut registry,
             &readiness,
-        )
-        .expect("the node is built");
+        )?;
         let (service, addresses) = (comet.service(), comet.addresses().clone());
         let status = comet.status();
         let stage = comet.spawn();
         let (drain, now) = (stage.drain.clone(), stage.now.clone());
         #[allow(clippy::disallowed_methods)]
         let done = tokio::spawn(stage.done);
-        Self {
+        Ok(Self {
             service,
             addresses,
             logic,
@@ -88,7 +95,7 @@ impl Node {
             now,
             done,
             registry,
-        }
+        })
     }
 
     pub(crate) async fn tcp(&self) -> Client {
