@@ -13,6 +13,21 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub use self::config::{RegistryConfig, RegistryError, RegistryKind, build};
+pub use self::discovery::{DiscoveryConfig, DiscoveryRegistry};
+pub use self::dns::{DnsConfig, DnsRegistry};
+pub use self::fixed::{FixedComet, FixedConfig, FixedRegistry};
+pub use self::redis::{RedisRegistry, RedisRegistryConfig};
+
+mod config;
+mod discovery;
+mod dns;
+mod fixed;
+mod keep;
+mod poll;
+mod redis;
+mod roster;
+
 /// What a node does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
@@ -32,7 +47,8 @@ pub trait Registry: Send + Sync + fmt::Debug {
     /// Makes a node known, and keeps it known as `status` has it last, until
     /// the lease is closed or dropped.
     ///
-    /// A registry that is away delays that, and is tried again.
+    /// Returns when the registry has taken the node in, or has failed to once;
+    /// it is tried again for as long as the lease lives.
     async fn announce(&self, role: Role, status: watch::Receiver<NodeStatus>) -> Lease;
 
     /// The nodes of `role` as they come and go. Receivers of one role share

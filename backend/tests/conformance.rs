@@ -6,6 +6,7 @@
 mod conformance {
     pub(crate) mod engines;
     pub(crate) mod push_log;
+    pub(crate) mod registry;
     pub(crate) mod served;
     pub(crate) mod sessions;
 }
@@ -14,8 +15,10 @@ use std::sync::Arc;
 
 use conformance::engines::kafka_logs;
 use conformance::push_log::Logs;
+use conformance::registry::Known;
 use conformance::served::Served;
 use halley_backend::push_log::{MemoryConfig, MemoryPushLog};
+use halley_backend::registry::{FixedComet, FixedConfig, FixedRegistry};
 use halley_backend::sessions::{MemorySessions, MemorySessionsConfig, Sessions};
 
 /// One test for each case of a suite.
@@ -72,10 +75,55 @@ macro_rules! sessions {
     };
 }
 
+macro_rules! registry {
+    ($name:ident, $make:expr, [$($more:ident),* $(,)?]) => {
+        suite!(
+            $name,
+            registry,
+            $make,
+            [
+                announced_nodes_are_seen_by_all,
+                a_change_of_state_is_told_at_once,
+                counts_follow_with_the_renewals,
+                a_closed_lease_is_over_at_once,
+                a_lease_that_nobody_renews_ends,
+                a_node_that_comes_back_elsewhere_is_noticed,
+                an_emptied_registry_loses_nobody,
+                nodes_stay_while_the_registry_is_away,
+                a_node_is_announced_when_the_registry_comes,
+                watches_end_with_their_registry,
+                $($more),*
+            ]
+        );
+    };
+}
+
 push_log!(memory_push_log, super::memory());
 push_log!(remote_push_log, super::Served::logs().await);
 push_log!(kafka_push_log, super::kafka_logs().await);
 sessions!(memory_sessions, super::memory_sessions());
+registry!(
+    discovery_registry,
+    super::conformance::registry::discovery::announced().await,
+    []
+);
+registry!(
+    redis_registry,
+    super::conformance::registry::redis::announced(),
+    [of_namesakes_the_one_that_started_last_counts]
+);
+suite!(
+    fixed_registry,
+    registry,
+    super::fixed_registry(),
+    [known_nodes_are_seen, watches_end_with_what_knows]
+);
+suite!(
+    dns_registry,
+    registry,
+    super::conformance::registry::dns::known().await,
+    [known_nodes_are_seen, watches_end_with_what_knows]
+);
 
 fn memory() -> Logs {
     let log = Arc::new(MemoryPushLog::new(MemoryConfig::default()));
@@ -88,4 +136,19 @@ fn memory() -> Logs {
 
 fn memory_sessions() -> Arc<dyn Sessions> {
     Arc::new(MemorySessions::new(MemorySessionsConfig::default()))
+}
+
+fn fixed_registry() -> Known {
+    let comet = |server: &str| FixedComet {
+        server: server.to_owned(),
+        addr: format!("{server}.internal:3109"),
+    };
+    let config = FixedConfig {
+        comets: vec![comet("b"), comet("a")],
+        ..FixedConfig::default()
+    };
+    Known {
+        registry: Arc::new(FixedRegistry::new(&config).unwrap()),
+        _server: None,
+    }
 }
