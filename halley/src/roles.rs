@@ -76,6 +76,7 @@ fn all(
         kafka: None,
         trust: client.trust().clone(),
         sessions: Arc::new(MemorySessions::new(config.sessions.memory)),
+        comets: None,
         registry: registry.clone(),
         readiness: readiness.clone(),
     };
@@ -145,6 +146,7 @@ fn logic(
         kafka: None,
         trust: client.trust().clone(),
         sessions: Arc::new(MemorySessions::new(config.sessions.memory)),
+        comets: None,
         registry: registry.clone(),
         readiness: readiness.clone(),
     };

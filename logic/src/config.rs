@@ -18,9 +18,19 @@ pub use self::sink::{SinkConfig, SinkKafkaConfig, SinkMode, SinkWebhookConfig};
 use crate::nodes::Network;
 
 /// Logic's part of the configuration.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// Name of the node in the whole system; empty: the host's name.
+    pub server: String,
+    /// Region.
+    pub region: String,
+    /// Zone.
+    pub zone: String,
+    /// Deployment environment.
+    pub env: String,
+    /// Share of the comets' calls, relative to other nodes.
+    pub weight: i64,
     /// The HTTP API.
     pub http: HttpConfig,
     /// The gRPC service.
@@ -29,10 +39,31 @@ pub struct Config {
     pub auth: AuthConfig,
     /// The node list and the advice that goes with it.
     pub nodes: NodesConfig,
+    /// The members of each room.
+    pub online: OnlineConfig,
     /// What one push may ask for.
     pub push: PushConfig,
     /// Where messages from clients go.
     pub sink: SinkConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            server: String::new(),
+            region: String::new(),
+            zone: String::new(),
+            env: String::new(),
+            weight: 10,
+            http: HttpConfig::default(),
+            rpc: RpcConfig::default(),
+            auth: AuthConfig::default(),
+            nodes: NodesConfig::default(),
+            online: OnlineConfig::default(),
+            push: PushConfig::default(),
+            sink: SinkConfig::default(),
+        }
+    }
 }
 
 /// The HTTP listener and its limits.
@@ -92,6 +123,8 @@ impl Default for HttpConfig {
 pub struct RpcConfig {
     /// Address of the listener; port 0 picks a free one.
     pub bind: SocketAddr,
+    /// `host:port` under which comets reach it; empty: that of the listener.
+    pub advertise: String,
     /// Connections at a time; further ones wait to be accepted.
     pub connections_max: usize,
     /// Calls at a time on one connection.
@@ -116,6 +149,7 @@ impl Default for RpcConfig {
     fn default() -> Self {
         Self {
             bind: SocketAddr::from((Ipv4Addr::LOCALHOST, 3119)),
+            advertise: String::new(),
             connections_max: 1024,
             streams_max: 10_000,
             message_bytes_max: 16 * 1024 * 1024,
@@ -123,6 +157,23 @@ impl Default for RpcConfig {
             write_timeout: Duration::from_secs(10),
             keepalive_interval: Duration::from_mins(1),
             keepalive_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+/// The members of each room, over all comets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OnlineConfig {
+    /// How old the numbers may be that a question is answered with.
+    #[serde(with = "humantime_serde")]
+    pub fresh: Duration,
+}
+
+impl Default for OnlineConfig {
+    fn default() -> Self {
+        Self {
+            fresh: Duration::from_secs(1),
         }
     }
 }

@@ -6,8 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use halley_backend::push_log::PushLog;
+use halley_backend::registry::Snapshot;
 use halley_backend::sessions::Sessions;
 use halley_node::{Readiness, SharedRegistry};
+use halley_proto::halley::node::NodeStatus;
+use tokio::sync::watch;
 
 use crate::auth::Auth;
 use crate::config::Config;
@@ -30,6 +33,8 @@ pub(crate) struct Core {
     pub(crate) sink: Sink,
     pub(crate) registry: SharedRegistry,
     pub(crate) readiness: Readiness,
+    /// What the node says of itself, once it knows its address.
+    pub(crate) status: watch::Sender<NodeStatus>,
     draining: AtomicBool,
 }
 
@@ -40,6 +45,7 @@ impl Core {
         mut config: Config,
         push_log: Arc<dyn PushLog>,
         sessions: Arc<dyn Sessions>,
+        comets: Option<watch::Receiver<Snapshot>>,
         kafka: Option<&halley_backend::kafka::Config>,
         registry: SharedRegistry,
         readiness: Readiness,
@@ -61,8 +67,8 @@ impl Core {
         }
         let metrics = Arc::new(Metrics::register(&mut registry.lock()));
         let core = Arc::new(Self {
-            nodes: Nodes::new(config.nodes.clone()),
-            online: Online::new(Arc::clone(&sessions)),
+            nodes: Nodes::new(config.nodes.clone(), comets),
+            online: Online::new(Arc::clone(&sessions), config.online.fresh),
             auth: Auth::new(&config.auth, Arc::clone(&metrics)).context("set up authentication")?,
             sink: Sink::new(&config.sink, kafka, Arc::clone(&metrics))
                 .context("set up the sink")?,
@@ -72,6 +78,7 @@ impl Core {
             metrics,
             registry,
             readiness,
+            status: watch::Sender::default(),
             draining: AtomicBool::new(false),
         });
         let collected = Box::new(Collected::new(&core));
@@ -84,8 +91,10 @@ impl Core {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// Refuses pushes from now on, and says that the process is not ready.
+    /// Refuses pushes from now on, and says so: to comets by the node's status,
+    /// to others by the readiness of the process.
     pub(crate) fn set_draining(&self) {
+        self.status.send_modify(|status| status.draining = true);
         self.draining.store(true, Ordering::Relaxed);
         self.readiness.set_draining();
     }

@@ -21,6 +21,7 @@ mod rpc;
 mod secret;
 mod serve;
 mod sink;
+mod status;
 #[cfg(test)]
 mod testing;
 

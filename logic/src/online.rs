@@ -1,7 +1,7 @@
 //! Members of each room, over all comets.
 //!
 //! Merging what the comets told is the costly part, so its result is kept and
-//! shared: a question is answered from totals at most [`FRESH`] old. A comet
+//! shared: a question is answered from totals of the last moment. A comet
 //! that has just told its own counts gets them back in the totals, unless
 //! merging again so soon would take more than a tenth of the time.
 
@@ -14,8 +14,6 @@ use halley_backend::sessions::{Sessions, SessionsError};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// How old the totals may be that a question is answered from.
-pub(crate) const FRESH: Duration = Duration::from_secs(1);
 /// Pause after a merge on a comet's behalf, in times of what it took.
 const PAUSE_PER_COST: u32 = 10;
 
@@ -26,6 +24,8 @@ pub(crate) type Totals = Arc<HashMap<String, i32>>;
 #[derive(Debug)]
 pub(crate) struct Online {
     sessions: Arc<dyn Sessions>,
+    /// How old the totals may be that a question is answered from.
+    fresh: Duration,
     merged: Mutex<Option<Merged>>,
 }
 
@@ -46,10 +46,11 @@ struct Merged {
 }
 
 impl Online {
-    /// Counts over `sessions`.
-    pub(crate) fn new(sessions: Arc<dyn Sessions>) -> Self {
+    /// Counts over `sessions`, at most `fresh` old.
+    pub(crate) fn new(sessions: Arc<dyn Sessions>, fresh: Duration) -> Self {
         Self {
             sessions,
+            fresh,
             merged: Mutex::default(),
         }
     }
@@ -65,14 +66,14 @@ impl Online {
         rooms: HashMap<String, i32>,
     ) -> Result<Totals, SessionsError> {
         self.sessions.set_online(server, rooms).await?;
-        self.totals(|merged| FRESH.min(merged.cost * PAUSE_PER_COST))
+        self.totals(|merged| self.fresh.min(merged.cost * PAUSE_PER_COST))
             .await
     }
 
     /// The `limit` rooms of exactly the type `kind` that have the most
     /// members, the largest first, equals by name.
     pub(crate) async fn top(&self, kind: &str, limit: usize) -> Result<Vec<Top>, SessionsError> {
-        let totals = self.totals(|_| FRESH).await?;
+        let totals = self.totals(|_| self.fresh).await?;
         let mut rooms: Vec<_> = totals
             .iter()
             .filter_map(|(name, &count)| {
@@ -98,7 +99,7 @@ impl Online {
         kind: &str,
         rooms: Vec<String>,
     ) -> Result<BTreeMap<String, i32>, SessionsError> {
-        let totals = self.totals(|_| FRESH).await?;
+        let totals = self.totals(|_| self.fresh).await?;
         let counts = rooms.into_iter().map(|room| {
             let count = totals.get(&room_name(kind, &room)).copied();
             (room, count.unwrap_or(0))
@@ -140,10 +141,11 @@ mod tests {
 
     use super::*;
 
+    const FRESH: Duration = Duration::from_secs(1);
+
     fn online() -> Online {
-        Online::new(Arc::new(MemorySessions::new(
-            MemorySessionsConfig::default(),
-        )))
+        let sessions = MemorySessions::new(MemorySessionsConfig::default());
+        Online::new(Arc::new(sessions), FRESH)
     }
 
     fn rooms(rooms: &[(&str, i32)]) -> HashMap<String, i32> {

@@ -82,7 +82,7 @@ pub(crate) async fn keys(
         let mut offline = Vec::new();
         let mut bound = Vec::with_capacity(keys.len());
         for (key, server) in keys.into_iter().zip(servers) {
-            match server {
+            match server.filter(|server| core.nodes.is_live(server)) {
                 Some(server) => bound.push((key, server)),
                 None => offline.push(key),
             }
@@ -108,7 +108,8 @@ pub(crate) async fn mids(
         let mut bound = Vec::with_capacity(given);
         // One by one, because only so it shows who is offline.
         for mid in without_repeats(mids) {
-            let connections = core.sessions.of_mids(&[mid]).await?;
+            let mut connections = core.sessions.of_mids(&[mid]).await?;
+            connections.retain(|(_, server)| core.nodes.is_live(server));
             if connections.is_empty() {
                 offline.push(mid.to_string());
             }

@@ -53,6 +53,7 @@ impl Rpc {
         let connection = metadata::connection(request.metadata());
         let is_refresh = metadata::is_refresh(request.metadata());
         let login = request.into_inner();
+        self.core.nodes.called(&login.server);
         let identity = self
             .core
             .auth
@@ -175,6 +176,7 @@ impl Logic for Rpc {
             self.core.nodes.observe(status);
         }
         let OnlineReq { server, room_count } = request.into_inner();
+        self.core.nodes.called(&server);
         let result = self
             .core
             .online

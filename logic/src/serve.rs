@@ -12,12 +12,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use halley_backend::push_log::{PushLog, PushLogService};
+use halley_backend::registry::Snapshot;
 use halley_backend::sessions::Sessions;
 use halley_node::grpc::Trust;
 use halley_node::{DrainOutcome, Latch, Readiness, SharedRegistry, Stage, listen};
 use halley_proto::goim::logic::logic_server;
+use halley_proto::halley::node::NodeStatus;
 use halley_proto::halley::push_log::push_log_server::PushLogServer;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -27,6 +30,7 @@ use crate::core::Core;
 use crate::http;
 use crate::metrics::Listener;
 use crate::rpc::Rpc;
+use crate::status;
 
 /// How often a node that drains looks whether its push log is empty.
 const LOG_LOOK_INTERVAL: Duration = Duration::from_millis(20);
@@ -41,6 +45,8 @@ pub struct Deps {
     pub push_log_service: Option<PushLogServer<PushLogService>>,
     /// Knows where clients are connected.
     pub sessions: Arc<dyn Sessions>,
+    /// The comets that a registry knows; `None`: those that call.
+    pub comets: Option<watch::Receiver<Snapshot>>,
     /// Where the sink `kafka` finds its topic.
     pub kafka: Option<halley_backend::kafka::Config>,
     /// Who may call the gRPC service.
@@ -96,6 +102,7 @@ impl Logic {
             config,
             deps.push_log,
             deps.sessions,
+            deps.comets,
             deps.kafka.as_ref(),
             deps.registry,
             deps.readiness,
@@ -112,6 +119,8 @@ impl Logic {
         deps.trust
             .check_bind(addresses.grpc)
             .context("logic.rpc.bind")?;
+        core.status
+            .send_replace(status::of(&core.config, addresses.grpc));
         if core.config.http.keys.is_empty() && !addresses.http.ip().is_loopback() {
             tracing::warn!(
                 address = %addresses.http,
@@ -138,6 +147,12 @@ impl Logic {
     /// Where it listens, ports filled in.
     pub fn addresses(&self) -> Addresses {
         self.addresses
+    }
+
+    /// What the node says of itself. It says that it drains before it refuses
+    /// anything.
+    pub fn status(&self) -> watch::Receiver<NodeStatus> {
+        self.core.status.subscribe()
     }
 
     /// Starts to serve.

@@ -30,6 +30,9 @@ pub struct NodesConfig {
     /// Silence after which a comet is forgotten.
     #[serde(with = "humantime_serde")]
     pub expiry: Duration,
+    /// Time from a comet's start until it gets its whole share of new clients.
+    #[serde(with = "humantime_serde")]
+    pub slow_start: Duration,
     /// Comets known at a time.
     pub nodes_max: usize,
     /// How clients are to space their reconnects.
@@ -50,6 +53,7 @@ impl Default for NodesConfig {
             heartbeat_max: 2,
             region_weight: 1.6,
             expiry: Duration::from_secs(90),
+            slow_start: Duration::from_secs(30),
             nodes_max: 10_000,
             backoff: BackoffConfig::default(),
             regions: BTreeMap::new(),

@@ -37,6 +37,7 @@ impl HttpForTests {
             Arc::new(MemoryPushLog::new(MemoryConfig::default())),
             Arc::new(sessions),
             None,
+            None,
             SharedRegistry::default(),
             Readiness::default(),
         )?;

@@ -1,5 +1,8 @@
 use super::*;
 
+mod listed;
+mod slow_start;
+
 fn config() -> NodesConfig {
     NodesConfig {
         default_domain: "conn.example.org".to_owned(),
@@ -32,7 +35,7 @@ fn status(hostname: &str, region: &str, weight: i64, conn_count: i64) -> NodeSta
 
 #[tokio::test]
 async fn without_nodes_the_domain_is_told() {
-    let nodes = Nodes::new(config());
+    let nodes = Nodes::new(config(), None);
 
     assert_eq!(nodes.weighted("web", "").nodes, ["conn.example.org"]);
     assert_eq!(nodes.weighted("", "").nodes, ["conn.example.org"]);
@@ -42,7 +45,7 @@ async fn without_nodes_the_domain_is_told() {
 
 #[tokio::test]
 async fn the_advice_is_that_of_the_config() {
-    let reply = Nodes::new(config()).weighted("", "");
+    let reply = Nodes::new(config(), None).weighted("", "");
 
     assert_eq!(reply.domain, "conn.example.org");
     assert_eq!(
@@ -56,7 +59,7 @@ async fn the_advice_is_that_of_the_config() {
 
 #[tokio::test]
 async fn web_clients_get_names_and_others_addresses() {
-    let nodes = Nodes::new(config());
+    let nodes = Nodes::new(config(), None);
     nodes.observe(status("a", "", 10, 0));
 
     assert_eq!(nodes.weighted("web", "").nodes, ["a.example.org"]);
@@ -66,7 +69,7 @@ async fn web_clients_get_names_and_others_addresses() {
 #[tokio::test]
 async fn the_order_is_that_of_goim() {
     // goim's own example: 182862, 216502 (with the gain) and 156442.
-    let nodes = Nodes::new(config());
+    let nodes = Nodes::new(config(), None);
     nodes.observe(status("01", "bj", 10, 240_590));
     nodes.observe(status("02", "sh", 10, 375_420));
     nodes.observe(status("03", "gz", 10, 293_430));
@@ -77,7 +80,7 @@ async fn the_order_is_that_of_goim() {
 
 #[tokio::test]
 async fn a_chosen_node_counts_the_client_until_it_reports() {
-    let nodes = Nodes::new(config());
+    let nodes = Nodes::new(config(), None);
     nodes.observe(status("a", "", 1, 0));
     nodes.observe(status("b", "", 1, 0));
 
@@ -95,7 +98,7 @@ async fn a_chosen_node_counts_the_client_until_it_reports() {
 
 #[tokio::test]
 async fn five_nodes_are_enough() {
-    let nodes = Nodes::new(config());
+    let nodes = Nodes::new(config(), None);
     for at in 0..7 {
         nodes.observe(status(&format!("n{at}"), "", 10, 0));
     }
@@ -105,7 +108,7 @@ async fn five_nodes_are_enough() {
 
 #[tokio::test]
 async fn draining_and_weightless_nodes_get_no_clients() {
-    let nodes = Nodes::new(config());
+    let nodes = Nodes::new(config(), None);
     nodes.observe(status("idle", "", 0, 5));
     nodes.observe(NodeStatus {
         draining: true,
@@ -131,7 +134,7 @@ async fn draining_and_weightless_nodes_get_no_clients() {
 
 #[tokio::test(start_paused = true)]
 async fn r19_silent_nodes_are_forgotten_however_many() {
-    let nodes = Nodes::new(config());
+    let nodes = Nodes::new(config(), None);
     for at in 0..10 {
         nodes.observe(status(&format!("n{at}"), "", 10, 1));
     }
@@ -148,10 +151,13 @@ async fn r19_silent_nodes_are_forgotten_however_many() {
 
 #[tokio::test]
 async fn a_full_table_keeps_what_it_knows() {
-    let nodes = Nodes::new(NodesConfig {
-        nodes_max: 1,
-        ..config()
-    });
+    let nodes = Nodes::new(
+        NodesConfig {
+            nodes_max: 1,
+            ..config()
+        },
+        None,
+    );
     nodes.observe(status("a", "", 10, 1));
     nodes.observe(status("b", "", 10, 1));
     nodes.observe(status("a", "", 10, 2));
@@ -163,7 +169,7 @@ async fn a_full_table_keeps_what_it_knows() {
 
 #[tokio::test]
 async fn nonsense_counts_do_no_harm() {
-    let nodes = Nodes::new(config());
+    let nodes = Nodes::new(config(), None);
     nodes.observe(status("a", "", i64::MAX, i64::MAX));
     nodes.observe(status("b", "", i64::MIN, i64::MIN));
     nodes.observe(status("c", "", i64::MAX, i64::MAX));
@@ -174,7 +180,7 @@ async fn nonsense_counts_do_no_harm() {
 
 #[tokio::test]
 async fn r20_the_most_specific_network_names_the_region() {
-    let nodes = Nodes::new(config());
+    let nodes = Nodes::new(config(), None);
     let region = |address: &str| nodes.region_of(Some(address.parse().unwrap()));
 
     assert_eq!(region("10.2.3.4"), "bj");

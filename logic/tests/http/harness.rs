@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use halley_backend::push_log::{PublishError, PushLog, SubscribeError, Subscription};
+use halley_backend::registry::Snapshot;
 use halley_backend::sessions::{
     Binding, MemorySessions, MemorySessionsConfig, Sessions, SessionsError,
 };
@@ -21,6 +22,7 @@ use halley_proto::metadata;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -158,6 +160,14 @@ pub(crate) struct Harness {
 
 impl Harness {
     pub(crate) fn start(configure: impl FnOnce(&mut Config)) -> Self {
+        Self::start_among(None, configure)
+    }
+
+    /// A node whose registry lists `comets`.
+    pub(crate) fn start_among(
+        comets: Option<watch::Receiver<Snapshot>>,
+        configure: impl FnOnce(&mut Config),
+    ) -> Self {
         let mut config = Config::default();
         config.http.bind = "127.0.0.1:0".parse().unwrap();
         config.rpc.bind = "127.0.0.1:0".parse().unwrap();
@@ -175,6 +185,7 @@ impl Harness {
                 kafka: None,
                 trust: Trust::default(),
                 sessions: Arc::clone(&sessions) as Arc<dyn Sessions>,
+                comets,
                 registry: SharedRegistry::default(),
                 readiness: Readiness::default(),
             },

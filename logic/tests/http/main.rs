@@ -6,5 +6,6 @@
 )]
 
 mod api;
+mod comets;
 mod harness;
 mod limits;

@@ -49,6 +49,20 @@ async fn pushes_are_refused_first_and_the_rest_works_on() {
 }
 
 #[tokio::test]
+async fn a_node_that_drains_says_so_to_the_comets() {
+    let mut node = Node::start(|config| config.server = "logic-1".to_owned());
+    let status = node.status.borrow().clone();
+    assert_eq!(status.hostname, "logic-1");
+    assert_eq!(status.grpc, format!("grpc://{}", node.addresses.grpc));
+    assert!(!status.draining);
+
+    node.push.drain.cancel();
+
+    let draining = node.status.wait_for(|status| status.draining);
+    timeout(PATIENCE, draining).await.expect("word").unwrap();
+}
+
+#[tokio::test]
 async fn nobody_listens_in_the_end() {
     let node = Node::start(|_| {});
     // An idle connection of each kind, which must not hold up the end.

@@ -17,11 +17,12 @@ use halley_node::grpc::Trust;
 use halley_node::{DrainOutcome, Readiness, SharedRegistry, encode};
 use halley_proto::goim::logic::logic_client::LogicClient;
 use halley_proto::goim::logic::{ConnectReply, ConnectReq, DisconnectReq, HeartbeatReq};
+use halley_proto::halley::node::NodeStatus;
 use halley_proto::metadata;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -141,6 +142,8 @@ pub(crate) struct Node {
     pub(crate) sessions: Arc<MoodySessions>,
     pub(crate) registry: SharedRegistry,
     pub(crate) readiness: Readiness,
+    /// What the node says of itself.
+    pub(crate) status: watch::Receiver<NodeStatus>,
     pub(crate) push: Part,
     pub(crate) rest: Part,
 }
@@ -186,18 +189,21 @@ impl Node {
                 kafka: None,
                 trust: Trust::default(),
                 sessions: Arc::clone(&sessions) as Arc<dyn Sessions>,
+                comets: None,
                 registry: Arc::clone(&registry),
                 readiness: readiness.clone(),
             },
         )
         .unwrap();
         let addresses = logic.addresses();
+        let status = logic.status();
         let stages = logic.spawn();
         Self {
             addresses,
             sessions,
             registry,
             readiness,
+            status,
             push: Part::start(stages.push),
             rest: Part::start(stages.rest),
         }

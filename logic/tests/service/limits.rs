@@ -28,6 +28,7 @@ fn build_with(config: Config, trust: Trust) -> anyhow::Result<Logic> {
             kafka: None,
             trust,
             sessions: Arc::new(MemorySessions::new(MemorySessionsConfig::default())),
+            comets: None,
             registry: SharedRegistry::default(),
             readiness: Readiness::default(),
         },

@@ -77,6 +77,7 @@ impl Gateway {
             kafka: None,
             trust: Trust::default(),
             sessions: Arc::new(MemorySessions::new(MemorySessionsConfig::default())),
+            comets: None,
             registry: registry.clone(),
             readiness: readiness.clone(),
         };
