@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod kafka {
+    mod authentication;
     mod bounds;
     mod dead_letters;
     mod death;

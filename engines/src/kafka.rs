@@ -41,6 +41,9 @@ pub struct KafkaOptions {
     pub brokers: u16,
     /// Heap of each broker in mebibytes.
     pub heap_mb: u32,
+    /// Name and password of a user, who must show them (SASL, PLAIN) at the
+    /// addresses of [`Kafka::authenticated_brokers`].
+    pub user: Option<(String, String)>,
     /// Settings of the brokers beyond those made here, or instead of them.
     pub properties: BTreeMap<String, String>,
 }
@@ -51,6 +54,7 @@ impl Default for KafkaOptions {
             version: KafkaVersion::default(),
             brokers: 1,
             heap_mb: 256,
+            user: None,
             properties: BTreeMap::new(),
         }
     }
@@ -94,6 +98,12 @@ impl Kafka {
     /// Addresses for clients, with commas between them.
     pub fn brokers(&self) -> String {
         let addresses: Vec<_> = self.brokers.iter().map(Broker::address).collect();
+        addresses.join(",")
+    }
+
+    /// Addresses at which clients must authenticate, if there is a user.
+    pub fn authenticated_brokers(&self) -> String {
+        let addresses: Vec<_> = self.brokers.iter().map(Broker::authenticated).collect();
         addresses.join(",")
     }
 

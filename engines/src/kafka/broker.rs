@@ -23,6 +23,7 @@ pub(super) struct Broker {
     jars: Jars,
     heap_mb: u32,
     client: Port,
+    authenticated: Port,
     controller: Port,
     dir: TempDir,
 }
@@ -35,6 +36,7 @@ impl Broker {
             jars,
             heap_mb,
             client: Port::reserve()?,
+            authenticated: Port::reserve()?,
             controller: Port::reserve()?,
             dir: tempfile::Builder::new().prefix("halley-kafka-").tempdir()?,
         })
@@ -43,6 +45,11 @@ impl Broker {
     /// For clients.
     pub(super) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.client.number())
+    }
+
+    /// For clients that authenticate.
+    pub(super) fn authenticated(&self) -> String {
+        format!("127.0.0.1:{}", self.authenticated.number())
     }
 
     /// For the other brokers.

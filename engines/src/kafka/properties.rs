@@ -21,18 +21,22 @@ pub(super) fn of_broker(
         .collect();
     let replicas = options.brokers.min(3);
     let in_sync_min = replicas.div_ceil(2);
-    let client = format!("PLAINTEXT://{}", broker.address());
-    let listeners = format!("{client},CONTROLLER://{}", broker.controller());
+    let mut clients = format!("PLAINTEXT://{}", broker.address());
+    if options.user.is_some() {
+        let authenticated = broker.authenticated();
+        clients = format!("{clients},SASL_PLAINTEXT://{authenticated}");
+    }
+    let listeners = format!("{clients},CONTROLLER://{}", broker.controller());
     let settings = [
         ("process.roles", "broker,controller".to_owned()),
         ("node.id", id.to_string()),
         ("controller.quorum.voters", voters.join(",")),
         ("controller.listener.names", "CONTROLLER".to_owned()),
         ("listeners", listeners),
-        ("advertised.listeners", client),
+        ("advertised.listeners", clients),
         (
             "listener.security.protocol.map",
-            "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned(),
+            "PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned(),
         ),
         ("log.dirs", broker.data().display().to_string()),
         ("auto.create.topics.enable", "false".to_owned()),
@@ -55,6 +59,12 @@ pub(super) fn of_broker(
         ("group.consumer.heartbeat.interval.ms", "1000".to_owned()),
     ];
     let mut all: BTreeMap<&str, String> = settings.into();
+    if let Some((name, password)) = &options.user {
+        let login = "org.apache.kafka.common.security.plain.PlainLoginModule";
+        let users = format!("{login} required user_{name}=\"{password}\";");
+        all.insert("sasl.enabled.mechanisms", "PLAIN".to_owned());
+        all.insert("listener.name.sasl_plaintext.plain.sasl.jaas.config", users);
+    }
     for (key, value) in &options.properties {
         all.insert(key, value.clone());
     }
