@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod conformance {
+    pub(crate) mod dedup;
     pub(crate) mod engines;
     pub(crate) mod push_log;
     pub(crate) mod registry;
@@ -17,6 +18,7 @@ use conformance::engines::kafka_logs;
 use conformance::push_log::Logs;
 use conformance::registry::Known;
 use conformance::served::Served;
+use halley_backend::dedup::MemoryDedup;
 use halley_backend::push_log::{MemoryConfig, MemoryPushLog};
 use halley_backend::registry::{FixedComet, FixedConfig, FixedRegistry};
 use halley_backend::sessions::{MemorySessions, MemorySessionsConfig, Sessions};
@@ -98,6 +100,21 @@ macro_rules! registry {
     };
 }
 
+macro_rules! dedup {
+    ($name:ident, $make:expr) => {
+        suite!(
+            $name,
+            dedup,
+            $make,
+            [
+                an_answer_is_given_again,
+                one_claims_at_a_time,
+                claims_and_answers_end,
+            ]
+        );
+    };
+}
+
 push_log!(memory_push_log, super::memory());
 push_log!(remote_push_log, super::Served::logs().await);
 push_log!(kafka_push_log, super::kafka_logs().await);
@@ -124,6 +141,12 @@ suite!(
     super::conformance::registry::dns::known().await,
     [known_nodes_are_seen, watches_end_with_what_knows]
 );
+dedup!(memory_dedup, super::memory_dedup());
+dedup!(redis_dedup, super::conformance::dedup::redis().await);
+
+fn memory_dedup() -> MemoryDedup {
+    MemoryDedup::new(conformance::dedup::config())
+}
 
 fn memory() -> Logs {
     let log = Arc::new(MemoryPushLog::new(MemoryConfig::default()));

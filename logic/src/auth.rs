@@ -11,9 +11,10 @@ mod webhook;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use aws_lc_rs::digest::{SHA256, digest};
 use halley_proto::halley::node::Grant;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
+use uuid::{Builder, Uuid};
 
 use self::jwt::Jwt;
 use self::webhook::Webhook;
@@ -120,11 +121,18 @@ impl Auth {
 }
 
 impl Key {
-    /// The name for one connection.
-    pub(crate) fn into_name(self) -> String {
-        match self {
-            Self::Given(name) => name,
-            Self::Fresh(prefix) => format!("{prefix}{}", Uuid::new_v4()),
+    /// The name for one connection. With a `seed` that nobody else has, it is the
+    /// same for whoever asks again.
+    pub(crate) fn into_name(self, seed: Option<&[u8]>) -> String {
+        match (self, seed) {
+            (Self::Given(name), _) => name,
+            (Self::Fresh(prefix), Some(seed)) => {
+                let digest = digest(&SHA256, seed);
+                let mut uuid = [0; 16];
+                uuid.copy_from_slice(&digest.as_ref()[..16]);
+                format!("{prefix}{}", Builder::from_custom_bytes(uuid).into_uuid())
+            }
+            (Self::Fresh(prefix), None) => format!("{prefix}{}", Uuid::new_v4()),
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
+use halley_backend::dedup::Dedup;
 use halley_backend::push_log::PushLog;
 use halley_backend::registry::Snapshot;
 use halley_backend::sessions::Sessions;
@@ -26,6 +27,7 @@ pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) push_log: Arc<dyn PushLog>,
     pub(crate) sessions: Arc<dyn Sessions>,
+    pub(crate) dedup: Arc<dyn Dedup>,
     pub(crate) nodes: Nodes,
     pub(crate) online: Online,
     pub(crate) metrics: Arc<Metrics>,
@@ -47,6 +49,7 @@ impl Core {
         sessions: Arc<dyn Sessions>,
         comets: Option<watch::Receiver<Snapshot>>,
         kafka: Option<&halley_backend::kafka::Config>,
+        dedup: Arc<dyn Dedup>,
         registry: SharedRegistry,
         readiness: Readiness,
     ) -> anyhow::Result<Arc<Self>> {
@@ -75,6 +78,7 @@ impl Core {
             config,
             push_log,
             sessions,
+            dedup,
             metrics,
             registry,
             readiness,

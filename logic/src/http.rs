@@ -1,14 +1,16 @@
 //! The HTTP API: goim's nine routes, a demo page, and what operators ask.
 //!
 //! goim's answers are kept to the byte. What Halley adds has statuses of its
-//! own, in the same envelope: 401 without a key, 413 for too much, 503 when the
-//! node cannot take a push now, 504 when it took too long.
+//! own, in the same envelope: 401 without a key, 409 and 422 for a key of
+//! [idempotency](self::idempotency), 413 for too much, 503 when the node cannot
+//! take a push now, 504 when it took too long.
 
 mod access;
 mod body;
 mod demo;
 mod envelope;
 mod go;
+mod idempotency;
 mod in_process;
 mod params;
 mod pushes;

@@ -75,7 +75,8 @@ impl Rpc {
             // the token gives, and an empty one says that the token gives none.
             key.into_given().unwrap_or_default()
         } else {
-            let key = key.into_name();
+            let seed = connection.map(|number| seed(&login.server, number, &login.token));
+            let key = key.into_name(seed.as_deref());
             self.core
                 .sessions
                 .bind(Binding {
@@ -247,6 +248,13 @@ impl From<ConnectError> for Status {
             ConnectError::Sessions(error) => unknown(&error),
         }
     }
+}
+
+/// What tells a connection from every other one: a Connect that is repeated has
+/// the same, so that its client does not end up with two names.
+fn seed(server: &str, connection: u64, token: &[u8]) -> Vec<u8> {
+    let number = connection.to_be_bytes();
+    [server.as_bytes(), &[0], &number, token].concat()
 }
 
 fn unknown(error: &SessionsError) -> Status {

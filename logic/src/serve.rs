@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use halley_backend::dedup::Dedup;
 use halley_backend::push_log::{PushLog, PushLogService};
 use halley_backend::registry::Snapshot;
 use halley_backend::sessions::Sessions;
@@ -49,6 +50,8 @@ pub struct Deps {
     pub comets: Option<watch::Receiver<Snapshot>>,
     /// Where the sink `kafka` finds its topic.
     pub kafka: Option<halley_backend::kafka::Config>,
+    /// Remembers answers to pushes that may be repeated.
+    pub dedup: Arc<dyn Dedup>,
     /// Who may call the gRPC service.
     pub trust: Trust,
     /// Takes logic's metrics, and is what `/metrics` shows.
@@ -104,6 +107,7 @@ impl Logic {
             deps.sessions,
             deps.comets,
             deps.kafka.as_ref(),
+            deps.dedup,
             deps.registry,
             deps.readiness,
         )?;

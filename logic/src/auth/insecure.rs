@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn a_client_without_a_key_gets_one_of_its_own() {
-        let [one, other] = [0, 1].map(|_| login(r#"{"mid":7}"#).unwrap().key.into_name());
+        let [one, other] = [0, 1].map(|_| login(r#"{"mid":7}"#).unwrap().key.into_name(None));
 
         assert_ne!(one, other);
         let uuid = uuid::Uuid::parse_str(&one).unwrap();

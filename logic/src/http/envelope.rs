@@ -18,22 +18,28 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=ut
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const TEXT_PLAIN: HeaderValue = HeaderValue::from_static("text/plain");
 
-/// Success without data.
-pub(super) fn accepted() -> Response<Body> {
-    respond(
-        StatusCode::OK,
-        JSON,
-        Bytes::from_static(ACCEPTED.as_bytes()),
-    )
+/// The body of success without data.
+pub(super) fn accepted_body() -> Bytes {
+    Bytes::from_static(ACCEPTED.as_bytes())
 }
 
-/// Success with `data`, which is JSON.
-pub(super) fn data(data: &str) -> Response<Body> {
+/// The body of success with `data`, which is JSON.
+pub(super) fn data_body(data: &str) -> Bytes {
     let mut body = String::with_capacity(ACCEPTED.len() + data.len() + 8);
     body.push_str(&ACCEPTED[..ACCEPTED.len() - 1]);
     body.push_str(r#","data":"#);
     body.push_str(data);
     body.push('}');
+    body.into()
+}
+
+/// Success with `data`, which is JSON.
+pub(super) fn data(data: &str) -> Response<Body> {
+    succeeded(data_body(data))
+}
+
+/// Success with a whole body.
+pub(super) fn succeeded(body: Bytes) -> Response<Body> {
     respond(StatusCode::OK, JSON, body)
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
+use halley_backend::dedup::{DedupConfig, MemoryDedup};
 use halley_backend::push_log::{MemoryConfig, MemoryPushLog};
 use halley_backend::sessions::{Binding, MemorySessions, MemorySessionsConfig, Sessions};
 use halley_node::{Readiness, SharedRegistry};
@@ -38,6 +39,7 @@ impl HttpForTests {
             Arc::new(sessions),
             None,
             None,
+            Arc::new(MemoryDedup::new(DedupConfig::default())),
             SharedRegistry::default(),
             Readiness::default(),
         )?;

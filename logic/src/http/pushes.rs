@@ -2,18 +2,20 @@
 
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::request::Parts;
 use axum::http::{Response, StatusCode};
 use bytes::Bytes;
 
 use super::body::{self, BodyError};
+use super::idempotency::Checked;
 use super::params::{BindError, Binder};
-use super::{PushRoute, envelope, go, query_of};
+use super::{PushRoute, envelope, go, idempotency};
 use crate::core::Core;
 use crate::push::{self, PushError, Receipt};
 
-/// Seconds after which a client may come back to a node that is draining: by
-/// then it should have found another one.
-const DRAINING_RETRY_AFTER_S: u64 = 1;
+/// Seconds after which a client may come back to a node that is draining, or
+/// cut off from what is behind it: by then it should have found another one.
+const RETRY_AFTER_S: u64 = 1;
 /// The query parameter that asks for a receipt.
 const RECEIPT: &str = "receipt";
 
@@ -40,7 +42,8 @@ enum Push {
 
 /// Answers a push.
 pub(super) async fn answer(core: &Core, route: PushRoute, request: Request) -> Response<Body> {
-    let query = query_of(&request);
+    let (Parts { uri, headers, .. }, body) = request.into_parts();
+    let query = uri.query().unwrap_or_default();
     let push = match Push::bind(route, query) {
         Ok(push) => push,
         Err(error) => return envelope::unbound(&error),
@@ -50,7 +53,7 @@ pub(super) async fn answer(core: &Core, route: PushRoute, request: Request) -> R
     if core.is_draining() {
         return refusal(&PushError::Draining, hides_errors);
     }
-    let msg = match body::read(request.into_body(), core.config.http.body_bytes_max).await {
+    let msg = match body::read(body, core.config.http.body_bytes_max).await {
         Ok(msg) => msg,
         Err(error @ BodyError::TooLarge(_)) => {
             return envelope::refused(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string());
@@ -59,9 +62,25 @@ pub(super) async fn answer(core: &Core, route: PushRoute, request: Request) -> R
             return envelope::unbound(&BindError(error.to_string()));
         }
     };
-    match push.run(core, msg).await {
-        Ok(receipt) if wants_receipt => envelope::data(&receipt_json(&receipt)),
-        Ok(_) => envelope::accepted(),
+    let asked = [uri.path().as_bytes(), query.as_bytes(), &msg];
+    let claim = match idempotency::check(core, &headers, &asked).await {
+        Checked::Do(claim) => claim,
+        Checked::Answered(response) => return response,
+    };
+    let result = push.run(core, msg).await.map(|receipt| {
+        if wants_receipt {
+            envelope::data_body(&receipt_json(&receipt))
+        } else {
+            envelope::accepted_body()
+        }
+    });
+    match (claim, &result) {
+        (Some(claim), Ok(body)) => claim.finish(core, body).await,
+        (Some(claim), Err(_)) => claim.abandon(core).await,
+        (None, _) => {}
+    }
+    match result {
+        Ok(body) => envelope::succeeded(body),
         Err(error) => refusal(&error, hides_errors),
     }
 }
@@ -124,14 +143,13 @@ fn refusal(error: &PushError, hides_errors: bool) -> Response<Body> {
             let retry_after_s = u64::try_from(retry_after_s).unwrap_or(u64::MAX).max(1);
             envelope::unavailable(&error.to_string(), retry_after_s)
         }
-        PushError::Draining => envelope::unavailable(&error.to_string(), DRAINING_RETRY_AFTER_S),
         PushError::TooLarge | PushError::TooManyTargets { .. } => {
             envelope::refused(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string())
         }
-        PushError::NoKeys
-        | PushError::InvalidRoom
-        | PushError::Sessions(_)
-        | PushError::Unavailable(_) => {
+        PushError::Draining | PushError::Sessions(_) | PushError::Unavailable(_) => {
+            envelope::unavailable(&error.to_string(), RETRY_AFTER_S)
+        }
+        PushError::NoKeys | PushError::InvalidRoom => {
             if hides_errors {
                 envelope::failed(envelope::CODE_REQUEST, "")
             } else {

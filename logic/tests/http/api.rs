@@ -344,31 +344,33 @@ async fn l12_nobody_online_publishes_nothing() {
 }
 
 #[tokio::test]
-async fn what_fails_inside_is_said_as_by_goim() {
+async fn what_is_cut_off_says_when_to_come_back() {
     let harness = start();
     harness.bind(1, "a", "s1").await;
     let by_key = "/goim/push/keys?keys=a";
     let by_mid = "/goim/push/mids?mids=1";
-    let hidden = r#"{"code":-400,"message":""}"#;
 
     *harness.log.mood.lock() = LogMood::Unavailable;
-    let told = r#"{"code":-500,"message":"push log is unavailable: no broker"}"#;
+    let told = r#"{"code":-503,"message":"push log is unavailable: no broker"}"#;
     check(
         &harness,
         &[
-            ("POST", by_key, 200, JSON, hidden),
-            ("POST", by_mid, 200, JSON, told),
+            ("POST", by_key, 503, JSON, told),
+            ("POST", by_mid, 503, JSON, told),
         ],
     )
     .await;
+    let answer = harness.send("POST", by_key, b"").await;
+    assert_eq!(answer.header("retry-after"), Some("1"));
 
     *harness.sessions.is_cut.lock() = true;
+    let refused = r#"{"code":-503,"message":"sessions are unavailable: cut off"}"#;
     let told = r#"{"code":-500,"message":"sessions are unavailable: cut off"}"#;
     check(
         &harness,
         &[
-            ("POST", by_key, 200, JSON, hidden),
-            ("POST", by_mid, 200, JSON, told),
+            ("POST", by_key, 503, JSON, refused),
+            ("POST", by_mid, 503, JSON, refused),
             ("GET", "/goim/online/top?type=live&limit=1", 200, JSON, told),
             (
                 "GET",

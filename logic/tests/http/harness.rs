@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use halley_backend::dedup::{DedupConfig, MemoryDedup};
 use halley_backend::push_log::{PublishError, PushLog, SubscribeError, Subscription};
 use halley_backend::registry::Snapshot;
 use halley_backend::sessions::{
@@ -186,6 +187,7 @@ impl Harness {
                 trust: Trust::default(),
                 sessions: Arc::clone(&sessions) as Arc<dyn Sessions>,
                 comets,
+                dedup: Arc::new(MemoryDedup::new(DedupConfig::default())),
                 registry: SharedRegistry::default(),
                 readiness: Readiness::default(),
             },

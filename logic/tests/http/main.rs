@@ -8,4 +8,5 @@
 mod api;
 mod comets;
 mod harness;
+mod idempotency;
 mod limits;

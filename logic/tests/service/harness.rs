@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use halley_backend::dedup::{DedupConfig, MemoryDedup};
 use halley_backend::push_log::{
     MemoryConfig, MemoryPushLog, PushLog, PushLogService, ServiceConfig,
 };
@@ -190,6 +191,7 @@ impl Node {
                 trust: Trust::default(),
                 sessions: Arc::clone(&sessions) as Arc<dyn Sessions>,
                 comets: None,
+                dedup: Arc::new(MemoryDedup::new(DedupConfig::default())),
                 registry: Arc::clone(&registry),
                 readiness: readiness.clone(),
             },

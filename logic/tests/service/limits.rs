@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use halley_backend::dedup::{DedupConfig, MemoryDedup};
 use halley_backend::push_log::{MemoryConfig, MemoryPushLog};
 use halley_backend::sessions::{MemorySessions, MemorySessionsConfig};
 use halley_logic::{Config, Deps, Logic};
@@ -29,6 +30,7 @@ fn build_with(config: Config, trust: Trust) -> anyhow::Result<Logic> {
             trust,
             sessions: Arc::new(MemorySessions::new(MemorySessionsConfig::default())),
             comets: None,
+            dedup: Arc::new(MemoryDedup::new(DedupConfig::default())),
             registry: SharedRegistry::default(),
             readiness: Readiness::default(),
         },

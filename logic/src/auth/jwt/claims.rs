@@ -131,7 +131,7 @@ mod tests {
 
         assert_eq!(given.key, Key::Given("7:8:phone".to_owned()));
         assert_eq!(fresh.key, Key::Fresh("7:".to_owned()));
-        assert!(fresh.key.into_name().starts_with("7:"));
+        assert!(fresh.key.into_name(None).starts_with("7:"));
     }
 
     #[test]

@@ -215,7 +215,7 @@ async fn those_who_ask_the_same_share_one_request_but_no_key() {
     );
 
     assert_eq!(server.received().len(), 1);
-    let keys = [one, other, third].map(|identity| identity.unwrap().key.into_name());
+    let keys = [one, other, third].map(|identity| identity.unwrap().key.into_name(None));
     assert!(keys[0] != keys[1] && keys[1] != keys[2] && keys[0] != keys[2]);
 }
 

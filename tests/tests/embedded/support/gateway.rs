@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use halley_backend::dedup::{DedupConfig, MemoryDedup};
 use halley_backend::push_log::{MemoryConfig, MemoryPushLog, PushLog};
 use halley_backend::sessions::{MemorySessions, MemorySessionsConfig};
 use halley_client::{ConnectionOptions, Endpoint, TlsOptions, Transport};
@@ -78,6 +79,7 @@ impl Gateway {
             trust: Trust::default(),
             sessions: Arc::new(MemorySessions::new(MemorySessionsConfig::default())),
             comets: None,
+            dedup: Arc::new(MemoryDedup::new(DedupConfig::default())),
             registry: registry.clone(),
             readiness: readiness.clone(),
         };
