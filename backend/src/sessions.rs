@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use self::redis::{RedisSessions, RedisSessionsConfig};
 pub use memory::{MemorySessions, MemorySessionsConfig};
 
 mod memory;
+mod redis;
 
 /// Knows where clients are connected.
 #[async_trait]
@@ -35,9 +37,9 @@ pub trait Sessions: Send + Sync + fmt::Debug {
     /// The server of each key, in the order of `keys`; `None` is offline.
     async fn of_keys(&self, keys: &[String]) -> Result<Vec<Option<Arc<str>>>, SessionsError>;
 
-    /// Key and server of every connection of the users; the users' order is
-    /// kept, a user who is offline adds nothing.
-    async fn of_mids(&self, mids: &[i64]) -> Result<Vec<(String, Arc<str>)>, SessionsError>;
+    /// Key and server of every connection of each user, in the order of `mids`;
+    /// a user without any is offline.
+    async fn of_mids(&self, mids: &[i64]) -> Result<Vec<Vec<(String, Arc<str>)>>, SessionsError>;
 
     /// Replaces what is known of the members of each room on `server`.
     async fn set_online(
@@ -48,6 +50,11 @@ pub trait Sessions: Send + Sync + fmt::Debug {
 
     /// Members of each room on all servers that told theirs lately.
     async fn online(&self) -> Result<HashMap<String, i32>, SessionsError>;
+
+    /// A number that is another one once bindings may have been lost, so that
+    /// all have to be renewed; `None` when they end only with the process that
+    /// would ask.
+    async fn epoch(&self) -> Result<Option<u64>, SessionsError>;
 }
 
 /// A connection and who it belongs to.

@@ -7,6 +7,7 @@ mod conformance {
     pub(crate) mod dedup;
     pub(crate) mod engines;
     pub(crate) mod push_log;
+    pub(crate) mod redis;
     pub(crate) mod registry;
     pub(crate) mod served;
     pub(crate) mod sessions;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use conformance::engines::kafka_logs;
 use conformance::push_log::Logs;
+use conformance::redis::SessionsEngine;
 use conformance::registry::Known;
 use conformance::served::Served;
 use halley_backend::dedup::MemoryDedup;
@@ -57,9 +59,24 @@ macro_rules! push_log {
     };
 }
 
+/// One test that runs the cases of a suite one after another, each with what
+/// an engine gives it.
+macro_rules! in_turn {
+    ($name:ident, $suite:ident, $engine:expr, [$($case:ident),* $(,)?]) => {
+        #[tokio::test]
+        async fn $name() {
+            let engine = $engine;
+            $(
+                println!(stringify!($case));
+                conformance::$suite::$case(engine.fresh()).await;
+            )*
+        }
+    };
+}
+
 macro_rules! sessions {
-    ($name:ident, $make:expr) => {
-        suite!(
+    ($how:ident, $name:ident, $make:expr) => {
+        $how!(
             $name,
             sessions,
             $make,
@@ -67,7 +84,9 @@ macro_rules! sessions {
                 what_is_bound_is_found,
                 the_newer_binding_of_a_key_wins,
                 l1_a_late_unbind_leaves_the_newer_binding,
+                l1_the_newest_of_two_servers_in_turn_is_found,
                 a_peer_without_connection_numbers_unbinds_by_server,
+                a_binding_made_twice_is_one,
                 renewal_binds_again_what_is_gone,
                 renewal_leaves_a_newer_binding,
                 anonymous_users_are_not_found_by_user,
@@ -118,7 +137,9 @@ macro_rules! dedup {
 push_log!(memory_push_log, super::memory());
 push_log!(remote_push_log, super::Served::logs().await);
 push_log!(kafka_push_log, super::kafka_logs().await);
-sessions!(memory_sessions, super::memory_sessions());
+sessions!(suite, memory_sessions, super::memory_sessions());
+sessions!(in_turn, redis_sessions, SessionsEngine::server());
+sessions!(in_turn, redis_cluster_sessions, SessionsEngine::cluster());
 registry!(
     discovery_registry,
     super::conformance::registry::discovery::announced().await,

@@ -106,9 +106,9 @@ pub(crate) async fn mids(
         check_targets(core, given)?;
         let mut offline = Vec::new();
         let mut bound = Vec::with_capacity(given);
-        // One by one, because only so it shows who is offline.
-        for mid in without_repeats(mids) {
-            let mut connections = core.sessions.of_mids(&[mid]).await?;
+        let mids = without_repeats(mids);
+        let found = core.sessions.of_mids(&mids).await?;
+        for (mid, mut connections) in mids.into_iter().zip(found) {
             connections.retain(|(_, server)| core.nodes.is_live(server));
             if connections.is_empty() {
                 offline.push(mid.to_string());

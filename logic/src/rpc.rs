@@ -17,6 +17,7 @@ use halley_proto::goim::logic::{
     NodesReply, NodesReq, OnlineReply, OnlineReq, ReceiveReply, ReceiveReq,
 };
 use halley_proto::metadata;
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use self::measured::Measured;
@@ -107,6 +108,16 @@ impl Rpc {
         Ok(response)
     }
 
+    /// Tells a comet whether the sessions lost its bindings. An answer without
+    /// an epoch leaves it with the last one it heard of.
+    async fn add_epoch(&self, metadata: &mut MetadataMap) {
+        match self.core.sessions.epoch().await {
+            Ok(Some(epoch)) => metadata::set_epoch(metadata, epoch),
+            Ok(None) => {}
+            Err(error) => tracing::debug!(%error, "sessions do not tell their epoch"),
+        }
+    }
+
     fn measure(&self, method: RpcMethod) -> Measured {
         Measured::start(&self.core.metrics, method)
     }
@@ -178,17 +189,16 @@ impl Logic for Rpc {
         }
         let OnlineReq { server, room_count } = request.into_inner();
         self.core.nodes.called(&server);
-        let result = self
-            .core
-            .online
-            .renew(&server, room_count)
-            .await
-            .map(|totals| {
-                Response::new(OnlineReply {
+        let result = match self.core.online.renew(&server, room_count).await {
+            Ok(totals) => {
+                let mut response = Response::new(OnlineReply {
                     all_room_count: Arc::unwrap_or_clone(totals),
-                })
-            })
-            .map_err(|error| unknown(&error));
+                });
+                self.add_epoch(response.metadata_mut()).await;
+                Ok(response)
+            }
+            Err(error) => Err(unknown(&error)),
+        };
         measured.end(result)
     }
 

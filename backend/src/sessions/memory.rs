@@ -166,6 +166,23 @@ impl MemorySessions {
             .map_err(|_| SessionsError::Full("as many bindings as they may"))
     }
 
+    /// The keys bound to a user.
+    fn bound_to(&self, mid: i64) -> Vec<(String, ServerId)> {
+        if mid <= 0 {
+            return Vec::new();
+        }
+        let now = self.now_secs();
+        let places = self.users_of(mid).lock().of(mid);
+        let bound = places.into_iter().filter_map(|place| {
+            // A slot that changed hands since is told by its user.
+            let mut shard = self.shards[place.shard()].lock();
+            let entry = shard.at(place.slot())?;
+            let is_its = entry.mid == mid && !self.is_expired(entry.renewed_secs, now);
+            is_its.then(|| (String::from(&*entry.key), entry.server))
+        });
+        bound.collect()
+    }
+
     /// Removes expired bindings of the next shard in turn.
     fn sweep_one(&self) {
         let index = {
@@ -296,26 +313,15 @@ impl Sessions for MemorySessions {
             .collect())
     }
 
-    async fn of_mids(&self, mids: &[i64]) -> Result<Vec<(String, Arc<str>)>, SessionsError> {
-        let now = self.now_secs();
-        let mut found = Vec::new();
-        for &mid in mids.iter().filter(|&&mid| mid > 0) {
-            let places = self.users_of(mid).lock().of(mid);
-            for place in places {
-                // A slot that changed hands since is told by its user.
-                let mut shard = self.shards[place.shard()].lock();
-                if let Some(entry) = shard.at(place.slot())
-                    && entry.mid == mid
-                    && !self.is_expired(entry.renewed_secs, now)
-                {
-                    found.push((String::from(&*entry.key), entry.server));
-                }
-            }
-        }
+    async fn of_mids(&self, mids: &[i64]) -> Result<Vec<Vec<(String, Arc<str>)>>, SessionsError> {
+        let found = mids.iter().map(|&mid| self.bound_to(mid));
+        // One lock at a time: the names are looked up when the shards are left.
+        let found: Vec<Vec<(String, ServerId)>> = found.collect();
         let names = self.servers.read();
+        let resolve = |(key, server)| (key, names.name(server));
         Ok(found
             .into_iter()
-            .map(|(key, server)| (key, names.name(server)))
+            .map(|bound| bound.into_iter().map(resolve).collect())
             .collect())
     }
 
@@ -342,6 +348,10 @@ impl Sessions for MemorySessions {
         let mut online = self.online.lock();
         online.forget_older(Instant::now(), self.config.online_expire);
         Ok(online.totals())
+    }
+
+    async fn epoch(&self) -> Result<Option<u64>, SessionsError> {
+        Ok(None)
     }
 }
 

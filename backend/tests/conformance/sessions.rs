@@ -4,6 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use halley_backend::sessions::{Binding, Sessions};
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
 
 fn binding(mid: i64, key: &str, server: &str, connection: u64) -> Binding {
     Binding {
@@ -22,8 +25,10 @@ async fn server_of(sessions: &dyn Sessions, key: &str) -> Option<Arc<str>> {
 
 async fn of_mids(sessions: &dyn Sessions, mids: &[i64]) -> Vec<(String, String)> {
     let found = sessions.of_mids(mids).await.unwrap();
+    assert_eq!(found.len(), mids.len());
     let mut found: Vec<_> = found
         .into_iter()
+        .flatten()
         .map(|(key, server)| (key, server.to_string()))
         .collect();
     found.sort();
@@ -74,6 +79,60 @@ pub(crate) async fn l1_a_late_unbind_leaves_the_newer_binding(sessions: Arc<dyn 
     assert!(sessions.unbind_if(1, "a", "t", Some(2)).await.unwrap());
 }
 
+/// A client goes from one server to another and back, a thousand times, while
+/// its old connections renew and unbind late, in any order, also at the very
+/// time of a new login.
+pub(crate) async fn l1_the_newest_of_two_servers_in_turn_is_found(sessions: Arc<dyn Sessions>) {
+    const TURNS: u64 = 1000;
+    let mut random = StdRng::seed_from_u64(5);
+    let mut old: Vec<Binding> = Vec::new();
+    let mut offline = 0;
+    for turn in 1..=TURNS {
+        let server = ["s", "t"][usize::from(random.random::<bool>())];
+        let newest = binding(1, "a", server, turn);
+        match old.pop() {
+            Some(late) if random.random() => {
+                // Whether the old one still was bound depends on who came first.
+                let (bound, _) =
+                    tokio::join!(sessions.bind(newest.clone()), unbind(&*sessions, &late));
+                bound.unwrap();
+            }
+            late => {
+                sessions.bind(newest.clone()).await.unwrap();
+                old.extend(late);
+            }
+        }
+        old.shuffle(&mut random);
+        while let Some(late) = old.pop_if(|_| random.random()) {
+            if random.random() {
+                sessions.renew(late.clone()).await.unwrap();
+            }
+            assert!(
+                !unbind(&*sessions, &late).await,
+                "{late:?} after {newest:?}"
+            );
+        }
+        assert_eq!(server_of(&*sessions, "a").await.as_deref(), Some(server));
+        assert_eq!(of_mids(&*sessions, &[1]).await, [pair("a", server)]);
+        if random.random_ratio(1, 10) {
+            assert!(unbind(&*sessions, &newest).await);
+            assert_eq!(server_of(&*sessions, "a").await, None);
+            assert_eq!(of_mids(&*sessions, &[1]).await, []);
+            offline += 1;
+        } else {
+            old.push(newest);
+        }
+    }
+    assert!((1..TURNS).contains(&offline));
+}
+
+async fn unbind(sessions: &dyn Sessions, of: &Binding) -> bool {
+    sessions
+        .unbind_if(of.mid, &of.key, &of.server, Some(of.connection))
+        .await
+        .unwrap()
+}
+
 pub(crate) async fn a_peer_without_connection_numbers_unbinds_by_server(
     sessions: Arc<dyn Sessions>,
 ) {
@@ -81,6 +140,18 @@ pub(crate) async fn a_peer_without_connection_numbers_unbinds_by_server(
 
     assert!(!sessions.unbind_if(1, "a", "t", None).await.unwrap());
     assert!(sessions.unbind_if(1, "a", "s", None).await.unwrap());
+    assert_eq!(of_mids(&*sessions, &[1]).await, []);
+}
+
+pub(crate) async fn a_binding_made_twice_is_one(sessions: Arc<dyn Sessions>) {
+    for _ in 0..2 {
+        sessions.bind(binding(1, "a", "s", 7)).await.unwrap();
+        sessions.renew(binding(1, "a", "s", 7)).await.unwrap();
+    }
+
+    assert_eq!(of_mids(&*sessions, &[1]).await, [pair("a", "s")]);
+    assert!(sessions.unbind_if(1, "a", "s", Some(7)).await.unwrap());
+    assert_eq!(server_of(&*sessions, "a").await, None);
     assert_eq!(of_mids(&*sessions, &[1]).await, []);
 }
 

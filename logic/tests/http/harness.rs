@@ -116,7 +116,7 @@ impl Sessions for FakeSessions {
         self.inner()?.of_keys(keys).await
     }
 
-    async fn of_mids(&self, mids: &[i64]) -> Result<Vec<(String, Arc<str>)>, SessionsError> {
+    async fn of_mids(&self, mids: &[i64]) -> Result<Vec<Vec<(String, Arc<str>)>>, SessionsError> {
         self.inner()?.of_mids(mids).await
     }
 
@@ -130,6 +130,10 @@ impl Sessions for FakeSessions {
 
     async fn online(&self) -> Result<HashMap<String, i32>, SessionsError> {
         self.inner()?.online().await
+    }
+
+    async fn epoch(&self) -> Result<Option<u64>, SessionsError> {
+        self.inner()?.epoch().await
     }
 }
 

@@ -90,7 +90,7 @@ impl Sessions for MoodySessions {
         self.inner().await?.of_keys(keys).await
     }
 
-    async fn of_mids(&self, mids: &[i64]) -> Result<Vec<(String, Arc<str>)>, SessionsError> {
+    async fn of_mids(&self, mids: &[i64]) -> Result<Vec<Vec<(String, Arc<str>)>>, SessionsError> {
         self.inner().await?.of_mids(mids).await
     }
 
@@ -104,6 +104,10 @@ impl Sessions for MoodySessions {
 
     async fn online(&self) -> Result<HashMap<String, i32>, SessionsError> {
         self.inner().await?.online().await
+    }
+
+    async fn epoch(&self) -> Result<Option<u64>, SessionsError> {
+        self.inner().await?.epoch().await
     }
 }
 

@@ -38,7 +38,7 @@ async fn a_binding_nobody_renews_expires_and_is_swept() {
     }
 
     tokio::time::advance(Duration::from_hours(1)).await;
-    assert_eq!(sessions.of_mids(&[7]).await.unwrap(), []);
+    assert_eq!(sessions.of_mids(&[7]).await.unwrap(), [[]]);
     assert_eq!(
         sessions.of_keys(&["key-1".to_owned()]).await.unwrap(),
         [None]
@@ -51,7 +51,7 @@ async fn a_binding_nobody_renews_expires_and_is_swept() {
 
     assert_eq!(sessions.bindings(), 1);
     let left = [("key-2".to_owned(), Arc::from("s"))];
-    assert_eq!(sessions.of_mids(&[7]).await.unwrap(), left);
+    assert_eq!(sessions.of_mids(&[7]).await.unwrap(), [left]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,8 +195,10 @@ proptest! {
                     .map(|key| model.0.get(key).map(|bound| Arc::from(bound.server.as_str())));
                 let servers: Vec<Option<Arc<str>>> = servers.collect();
                 assert_eq!(sessions.of_keys(&keys).await.unwrap(), servers);
-                for mid in -1..4 {
-                    let mut found = sessions.of_mids(&[mid]).await.unwrap();
+                let mids: Vec<i64> = (-1..4).collect();
+                let found = sessions.of_mids(&mids).await.unwrap();
+                assert_eq!(found.len(), mids.len());
+                for (mid, mut found) in mids.into_iter().zip(found) {
                     found.sort();
                     assert_eq!(found, model.of_mid(mid));
                 }

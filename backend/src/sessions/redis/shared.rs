@@ -1,0 +1,138 @@
+//! Bindings in goim's layout, on one server.
+//!
+//! | key | holds |
+//! | --- | --- |
+//! | `key_K` | the server of key K |
+//! | `mid_M` | a hash: key → server, of user M |
+//! | `conn_K` | ours: server, connection and user of key K |
+//!
+//! All expire together. A `conn_K` that names another server than `key_K` was
+//! left behind when a Go logic bound the key, and says nothing.
+
+use std::sync::{Arc, LazyLock};
+
+use redis::cmd;
+
+use super::{Binding, Named, Owner};
+use crate::redis::{Redis, Script, Unavailable};
+
+static BIND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("shared/bind.lua")));
+static RENEW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("shared/renew.lua")));
+static UNBIND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("shared/unbind.lua")));
+
+pub(super) struct Bindings {
+    redis: Redis,
+    expire_secs: u64,
+}
+
+impl Bindings {
+    pub(super) fn new(redis: Redis, expire_secs: u64) -> Self {
+        Self { redis, expire_secs }
+    }
+
+    pub(super) async fn bind(&self, binding: &Binding) -> Result<(), Unavailable> {
+        self.write(&BIND, binding).await
+    }
+
+    pub(super) async fn renew(&self, binding: &Binding) -> Result<(), Unavailable> {
+        self.write(&RENEW, binding).await
+    }
+
+    async fn write(&self, script: &Script, binding: &Binding) -> Result<(), Unavailable> {
+        let Binding {
+            mid,
+            key,
+            server,
+            connection,
+        } = binding;
+        let companion = format!("{server} {connection} {mid}");
+        let args = (server, companion, self.expire_secs, key, connection);
+        self.redis.run(script, &keys_of(*mid, key), args).await
+    }
+
+    pub(super) async fn unbind_if(
+        &self,
+        mid: i64,
+        key: &str,
+        server: &str,
+        connection: Option<u64>,
+    ) -> Result<bool, Unavailable> {
+        let connection = connection.map_or(String::new(), |number| number.to_string());
+        let args = (server, connection, key);
+        self.redis.run(&UNBIND, &keys_of(mid, key), args).await
+    }
+
+    /// The server of each key.
+    pub(super) async fn servers(
+        &self,
+        keys: &[String],
+    ) -> Result<Vec<Option<Arc<str>>>, Unavailable> {
+        let mut mget = cmd("MGET");
+        for key in keys {
+            mget.arg(key_of(key));
+        }
+        let servers: Vec<Option<String>> = self.redis.query(&mget).await?;
+        Ok(servers.into_iter().map(|s| s.map(Arc::from)).collect())
+    }
+
+    /// What is known of each key.
+    pub(super) async fn owners(&self, keys: &[&str]) -> Result<Vec<Option<Owner>>, Unavailable> {
+        let mut mget = cmd("MGET");
+        for key in keys {
+            mget.arg(key_of(key)).arg(companion_of(key));
+        }
+        let values: Vec<Option<String>> = self.redis.query(&mget).await?;
+        let pairs = values.chunks_exact(2).map(|pair| {
+            let server = pair[0].as_deref()?;
+            Some(Owner {
+                server: Arc::from(server),
+                mid: pair[1].as_deref().and_then(|text| mid_in(text, server)),
+            })
+        });
+        Ok(pairs.collect())
+    }
+
+    /// The keys that each user's hash names.
+    pub(super) async fn named(&self, mids: &[i64]) -> Result<Vec<Vec<Named>>, Unavailable> {
+        let gets: Vec<_> = mids
+            .iter()
+            .map(|mid| cmd("HGETALL").arg(user_of(*mid)).to_owned())
+            .collect();
+        let hashes: Vec<Vec<(String, String)>> = self.redis.query_all(&gets).await?;
+        let named = hashes.into_iter().map(|hash| {
+            let named = hash.into_iter().map(|(key, server)| Named {
+                key,
+                server: Some(server),
+            });
+            named.collect()
+        });
+        Ok(named.collect())
+    }
+}
+
+fn keys_of(mid: i64, key: &str) -> Vec<String> {
+    let mut keys = vec![key_of(key), companion_of(key)];
+    if mid > 0 {
+        keys.push(user_of(mid));
+    }
+    keys
+}
+
+fn key_of(key: &str) -> String {
+    ["key_", key].concat()
+}
+
+fn companion_of(key: &str) -> String {
+    ["conn_", key].concat()
+}
+
+fn user_of(mid: i64) -> String {
+    format!("mid_{mid}")
+}
+
+/// The user in a companion, if it is about `server`.
+fn mid_in(companion: &str, server: &str) -> Option<i64> {
+    let (rest, mid) = companion.rsplit_once(' ')?;
+    let (of, _) = rest.rsplit_once(' ')?;
+    (of == server).then(|| mid.parse().ok())?
+}

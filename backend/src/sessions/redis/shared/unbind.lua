@@ -1,0 +1,16 @@
+-- Removes a key's binding if it is to this server, and as far as both are known
+-- to this connection. Returns whether it did.
+-- KEYS: key_K, conn_K, and of a user mid_M
+-- ARGV: server, connection or nothing, K
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return 0
+end
+local server, number = string.match(redis.call('GET', KEYS[2]) or '', '^(.*) (%d+) %-?%d+$')
+if ARGV[2] ~= '' and server == ARGV[1] and number ~= ARGV[2] then
+  return 0
+end
+redis.call('DEL', KEYS[1], KEYS[2])
+if KEYS[3] then
+  redis.call('HDEL', KEYS[3], ARGV[3])
+end
+return 1
