@@ -1,6 +1,7 @@
 //! Everything that can be configured of logic.
 
 mod auth;
+mod limit;
 mod nodes;
 mod secrets;
 mod sink;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::auth::{Algorithm, AuthConfig, AuthMode, InsecureConfig, JwtConfig, WebhookConfig};
+pub use self::limit::LimitConfig;
 pub use self::nodes::{BackoffConfig, NodesConfig};
 pub use self::secrets::Secrets;
 pub use self::sink::{SinkConfig, SinkKafkaConfig, SinkMode, SinkWebhookConfig};
@@ -41,6 +43,8 @@ pub struct Config {
     pub nodes: NodesConfig,
     /// The members of each room.
     pub online: OnlineConfig,
+    /// How much is taken on at a time.
+    pub limit: LimitConfig,
     /// What one push may ask for.
     pub push: PushConfig,
     /// Where messages from clients go.
@@ -59,6 +63,7 @@ impl Default for Config {
             rpc: RpcConfig::default(),
             auth: AuthConfig::default(),
             nodes: NodesConfig::default(),
+            limit: LimitConfig::default(),
             online: OnlineConfig::default(),
             push: PushConfig::default(),
             sink: SinkConfig::default(),
@@ -222,6 +227,7 @@ impl Config {
         self.http.check()?;
         self.rpc.check()?;
         self.auth.check()?;
+        self.limit.check()?;
         self.nodes.check()?;
         self.sink.check()?;
         positive("push.targets_max", self.push.targets_max)?;

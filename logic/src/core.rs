@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::auth::Auth;
 use crate::config::Config;
+use crate::limit::Limits;
 use crate::metrics::{Collected, Metrics};
 use crate::nodes::Nodes;
 use crate::online::Online;
@@ -33,6 +34,7 @@ pub(crate) struct Core {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) auth: Auth,
     pub(crate) sink: Sink,
+    pub(crate) limits: Limits,
     pub(crate) registry: SharedRegistry,
     pub(crate) readiness: Readiness,
     /// What the node says of itself, once it knows its address.
@@ -75,6 +77,7 @@ impl Core {
             auth: Auth::new(&config.auth, Arc::clone(&metrics)).context("set up authentication")?,
             sink: Sink::new(&config.sink, kafka, Arc::clone(&metrics))
                 .context("set up the sink")?,
+            limits: Limits::new(&config.limit),
             config,
             push_log,
             sessions,

@@ -12,6 +12,7 @@ mod auth;
 pub mod config;
 mod core;
 mod http;
+mod limit;
 mod metrics;
 mod nodes;
 mod online;

@@ -69,6 +69,8 @@ labels! {
         Unavailable = "unavailable",
         /// The sessions failed.
         SessionsFailed = "sessions_failed",
+        /// There was too much to do.
+        Shed = "shed",
     }
     /// What a push addresses.
     PushKind {

@@ -64,6 +64,13 @@ pub(crate) enum PushError {
     Unavailable(String),
 }
 
+impl PushError {
+    /// Whether it took a backend to find out.
+    pub(crate) fn is_late(&self) -> bool {
+        matches!(self, Self::Sessions(_) | Self::Unavailable(_))
+    }
+}
+
 /// Pushes to connections by key.
 pub(crate) async fn keys(
     core: &Core,

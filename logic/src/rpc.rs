@@ -1,8 +1,9 @@
 //! goim's gRPC service, over the [`Core`].
 //!
 //! Errors have goim's shape, status `UNKNOWN` and a text, except that a login
-//! which is refused is `UNAUTHENTICATED`, and one that nobody can decide about
-//! now is `UNAVAILABLE`.
+//! which is refused is `UNAUTHENTICATED`, one that nobody can decide about now
+//! is `UNAVAILABLE`, and one that this node has no room for is
+//! `RESOURCE_EXHAUSTED`: another node may have.
 
 mod measured;
 
@@ -24,6 +25,7 @@ use self::measured::Measured;
 use crate::auth::{AuthError, Credentials, Identity};
 use crate::config::NodesConfig;
 use crate::core::Core;
+use crate::limit::Shed;
 use crate::metrics::{ConnectOutcome, RpcMethod};
 use crate::sink::Message;
 
@@ -40,6 +42,8 @@ enum ConnectError {
     Auth(#[from] AuthError),
     #[error(transparent)]
     Sessions(#[from] SessionsError),
+    #[error(transparent)]
+    Shed(#[from] Shed),
 }
 
 impl Rpc {
@@ -48,6 +52,16 @@ impl Rpc {
     }
 
     async fn log_in(
+        &self,
+        request: Request<ConnectReq>,
+    ) -> Result<Response<ConnectReply>, ConnectError> {
+        let permit = self.core.limits.connect.enter().await?;
+        let result = self.authenticate_and_bind(request).await;
+        permit.end(result.as_ref().map_or_else(ConnectError::is_late, |_| true));
+        result
+    }
+
+    async fn authenticate_and_bind(
         &self,
         request: Request<ConnectReq>,
     ) -> Result<Response<ConnectReply>, ConnectError> {
@@ -237,11 +251,20 @@ impl Logic for Rpc {
 }
 
 impl ConnectError {
+    /// Whether it took a backend to find out.
+    fn is_late(&self) -> bool {
+        matches!(
+            self,
+            Self::Auth(AuthError::Unavailable(_)) | Self::Sessions(_)
+        )
+    }
+
     fn outcome(&self) -> ConnectOutcome {
         match self {
             Self::Auth(AuthError::Malformed(_) | AuthError::Refused(_)) => ConnectOutcome::Refused,
             Self::Auth(AuthError::Unavailable(_)) => ConnectOutcome::Unavailable,
             Self::Sessions(_) => ConnectOutcome::SessionsFailed,
+            Self::Shed(_) => ConnectOutcome::Shed,
         }
     }
 }
@@ -256,6 +279,7 @@ impl From<ConnectError> for Status {
                 Self::unavailable(error.to_string())
             }
             ConnectError::Sessions(error) => unknown(&error),
+            ConnectError::Shed(error) => Self::resource_exhausted(error.to_string()),
         }
     }
 }

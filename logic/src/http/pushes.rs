@@ -1,5 +1,7 @@
 //! `/goim/push/*`.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::request::Parts;
@@ -11,6 +13,7 @@ use super::idempotency::Checked;
 use super::params::{BindError, Binder};
 use super::{PushRoute, envelope, go, idempotency};
 use crate::core::Core;
+use crate::metrics::{PushKind, PushOutcome};
 use crate::push::{self, PushError, Receipt};
 
 /// Seconds after which a client may come back to a node that is draining, or
@@ -62,12 +65,25 @@ pub(super) async fn answer(core: &Core, route: PushRoute, request: Request) -> R
             return envelope::unbound(&BindError(error.to_string()));
         }
     };
+    let permit = match core.limits.push.enter().await {
+        Ok(permit) => permit,
+        Err(shed) => {
+            let (kind, targets) = push.counts_as();
+            core.metrics.pushes(kind, PushOutcome::Refused, targets);
+            return envelope::unavailable(&shed.to_string(), seconds(shed.retry_after));
+        }
+    };
     let asked = [uri.path().as_bytes(), query.as_bytes(), &msg];
     let claim = match idempotency::check(core, &headers, &asked).await {
         Checked::Do(claim) => claim,
-        Checked::Answered(response) => return response,
+        Checked::Answered(response) => {
+            permit.end(false);
+            return response;
+        }
     };
-    let result = push.run(core, msg).await.map(|receipt| {
+    let result = push.run(core, msg).await;
+    permit.end(result.as_ref().map_or_else(PushError::is_late, |_| true));
+    let result = result.map(|receipt| {
         if wants_receipt {
             envelope::data_body(&receipt_json(&receipt))
         } else {
@@ -120,6 +136,16 @@ impl Push {
         Ok(push)
     }
 
+    /// What it is, and how many it addresses, as far as the request says.
+    fn counts_as(&self) -> (PushKind, usize) {
+        match self {
+            Self::Keys { keys, .. } => (PushKind::Keys, keys.len().max(1)),
+            Self::Mids { mids, .. } => (PushKind::Mids, mids.len().max(1)),
+            Self::Room { .. } => (PushKind::Room, 1),
+            Self::All { .. } => (PushKind::All, 1),
+        }
+    }
+
     async fn run(self, core: &Core, msg: Bytes) -> Result<Receipt, PushError> {
         match self {
             Self::Keys { operation, keys } => push::keys(core, operation, keys, msg).await,
@@ -139,9 +165,7 @@ impl Push {
 fn refusal(error: &PushError, hides_errors: bool) -> Response<Body> {
     match error {
         PushError::Full { retry_after } => {
-            let retry_after_s = retry_after.as_millis().div_ceil(1_000);
-            let retry_after_s = u64::try_from(retry_after_s).unwrap_or(u64::MAX).max(1);
-            envelope::unavailable(&error.to_string(), retry_after_s)
+            envelope::unavailable(&error.to_string(), seconds(*retry_after))
         }
         PushError::TooLarge | PushError::TooManyTargets { .. } => {
             envelope::refused(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string())
@@ -157,6 +181,12 @@ fn refusal(error: &PushError, hides_errors: bool) -> Response<Body> {
             }
         }
     }
+}
+
+/// A pause as `Retry-After` has it: at least one second.
+fn seconds(pause: Duration) -> u64 {
+    let seconds = pause.as_millis().div_ceil(1_000);
+    u64::try_from(seconds).unwrap_or(u64::MAX).max(1)
 }
 
 fn receipt_json(receipt: &Receipt) -> String {

@@ -6,10 +6,12 @@ use std::sync::{Arc, Weak};
 use halley_backend::push_log::PushLog;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::PREFIX;
 use crate::core::Core;
+use crate::limit::Limits;
 
 /// Reads the gauges of a [`Core`] at every scrape.
 #[derive(Debug)]
@@ -72,6 +74,7 @@ impl Collector for Collected {
             "Client addresses of all comets as they last told",
             totals.ips,
         )?;
+        limits(&mut encoder, &core.limits)?;
         let queued = core.sink.depth();
         gauge(
             &mut encoder,
@@ -86,6 +89,29 @@ impl Collector for Collected {
             count(queued.bytes),
         )
     }
+}
+
+fn limits(encoder: &mut DescriptorEncoder, limits: &Limits) -> Result<(), fmt::Error> {
+    let Limits { push, connect } = limits;
+    let mut family = |name: &str, help: &str, values: [usize; 2]| {
+        let name = format!("{PREFIX}_{name}");
+        let mut family = encoder.encode_descriptor(&name, help, None, MetricType::Gauge)?;
+        for (entry, value) in ["push", "connect"].into_iter().zip(values) {
+            let gauge = ConstGauge::new(count(value));
+            gauge.encode(family.encode_family(&[("entry", entry)])?)?;
+        }
+        Ok(())
+    };
+    family(
+        "limit",
+        "Calls that are taken on at a time, as found by trying",
+        [push.current(), connect.current()],
+    )?;
+    family(
+        "in_flight",
+        "Calls taken on that have not ended",
+        [push.in_flight(), connect.in_flight()],
+    )
 }
 
 fn gauge<N>(

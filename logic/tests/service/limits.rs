@@ -7,12 +7,14 @@ use std::time::Duration;
 use halley_backend::dedup::{DedupConfig, MemoryDedup};
 use halley_backend::push_log::{MemoryConfig, MemoryPushLog};
 use halley_backend::sessions::{MemorySessions, MemorySessionsConfig};
+use halley_logic::config::LimitConfig;
 use halley_logic::{Config, Deps, Logic};
 use halley_node::grpc::Trust;
 use halley_node::{Readiness, SharedRegistry};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tonic::Code;
 
 use crate::harness::{Mood, Node, PATIENCE, config};
 
@@ -52,6 +54,54 @@ async fn r22_a_call_ends_although_the_sessions_hang() {
         node.metric("halley_logic_rpc_calls_total{method=\"connect\",outcome=\"cancelled\"}"),
         1
     );
+}
+
+#[tokio::test]
+async fn what_is_beyond_the_limit_is_turned_away_but_questions_are_not() {
+    const PUSH: &str = "POST /goim/push/keys?operation=1&keys=k HTTP/1.1\r\nHost: test\r\n\
+                        Connection: close\r\nContent-Length: 1\r\n\r\nx";
+    let node = Node::start(|config| {
+        config.limit = LimitConfig {
+            min: 1,
+            initial: 1,
+            max: 1,
+            waiting_max: 0,
+            ..LimitConfig::default()
+        }
+    });
+    let (mut client, mut other) = (node.client().await, node.client().await);
+    *node.sessions.mood.lock() = Mood::Hang;
+
+    let beyond = async {
+        let hanging = node.sessions.hanging.acquire_many(2);
+        hanging.await.expect("never closed").forget();
+        let login = other.connect("comet-1", None, "{}").await.unwrap_err();
+        let push = node.http(PUSH).await;
+        *node.sessions.mood.lock() = Mood::Work;
+        let heartbeat = other.heartbeat("comet-1", 1, 7, "k").await;
+        (login, push, heartbeat)
+    };
+    let (login, push, heartbeat) = tokio::select! {
+        seen = timeout(PATIENCE, beyond) => seen.expect("answers in time"),
+        _ = client.connect("comet-1", None, "{}") => panic!("the sessions hang"),
+        _ = node.http(PUSH) => panic!("the sessions hang"),
+    };
+
+    let text = "node has as much to do as it can";
+    assert_eq!(login.code(), Code::ResourceExhausted);
+    assert_eq!(login.message(), text);
+    assert!(push.starts_with("HTTP/1.1 503 "), "{push}");
+    assert!(push.contains("retry-after: 1\r\n"), "{push}");
+    let envelope = format!(r#"{{"code":-503,"message":"{text}"}}"#);
+    assert!(push.ends_with(&envelope), "{push}");
+    heartbeat.expect("not limited");
+    for sample in [
+        "halley_logic_connects_total{outcome=\"shed\"}",
+        "halley_logic_pushes_total{kind=\"keys\",outcome=\"refused\"}",
+        "halley_logic_limit{entry=\"push\"}",
+    ] {
+        assert_eq!(node.metric(sample), 1, "{sample}");
+    }
 }
 
 #[tokio::test]
