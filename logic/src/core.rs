@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context as _;
 use halley_backend::dedup::Dedup;
 use halley_backend::push_log::PushLog;
-use halley_backend::registry::Snapshot;
 use halley_backend::sessions::Sessions;
 use halley_node::{Readiness, SharedRegistry};
 use halley_proto::halley::node::NodeStatus;
@@ -19,6 +18,7 @@ use crate::limit::Limits;
 use crate::metrics::{Collected, Metrics};
 use crate::nodes::Nodes;
 use crate::online::Online;
+use crate::serve::Deps;
 use crate::sink::Sink;
 
 /// Logic's state, shared by its HTTP API and its gRPC service.
@@ -44,17 +44,8 @@ pub(crate) struct Core {
 
 impl Core {
     /// Checks the configuration, reads the files that it names, and registers
-    /// the metrics.
-    pub(crate) fn new(
-        mut config: Config,
-        push_log: Arc<dyn PushLog>,
-        sessions: Arc<dyn Sessions>,
-        comets: Option<watch::Receiver<Snapshot>>,
-        kafka: Option<&halley_backend::kafka::Config>,
-        dedup: Arc<dyn Dedup>,
-        registry: SharedRegistry,
-        readiness: Readiness,
-    ) -> anyhow::Result<Arc<Self>> {
+    /// the metrics. Of `deps` it takes what is not for the listeners.
+    pub(crate) fn new(mut config: Config, deps: &Deps) -> anyhow::Result<Arc<Self>> {
         config.check()?;
         if let Some(file) = &config.http.keys_file {
             let keys = fs::read_to_string(file)
@@ -70,21 +61,21 @@ impl Core {
                 file.display()
             );
         }
-        let metrics = Arc::new(Metrics::register(&mut registry.lock()));
+        let metrics = Arc::new(Metrics::register(&mut deps.registry.lock()));
         let core = Arc::new(Self {
-            nodes: Nodes::new(config.nodes.clone(), comets),
-            online: Online::new(Arc::clone(&sessions), config.online.fresh),
+            nodes: Nodes::new(config.nodes.clone(), deps.comets.clone()),
+            online: Online::new(Arc::clone(&deps.sessions), config.online.fresh),
             auth: Auth::new(&config.auth, Arc::clone(&metrics)).context("set up authentication")?,
-            sink: Sink::new(&config.sink, kafka, Arc::clone(&metrics))
+            sink: Sink::new(&config.sink, deps.kafka.as_ref(), Arc::clone(&metrics))
                 .context("set up the sink")?,
             limits: Limits::new(&config.limit),
             config,
-            push_log,
-            sessions,
-            dedup,
+            push_log: Arc::clone(&deps.push_log),
+            sessions: Arc::clone(&deps.sessions),
+            dedup: Arc::clone(&deps.dedup),
             metrics,
-            registry,
-            readiness,
+            registry: Arc::clone(&deps.registry),
+            readiness: deps.readiness.clone(),
             status: watch::Sender::default(),
             draining: AtomicBool::new(false),
         });

@@ -101,16 +101,7 @@ impl Logic {
     /// address that is taken.
     pub fn build(config: Config, deps: Deps) -> anyhow::Result<Self> {
         let latch = deps.readiness.latch("logic");
-        let core = Core::new(
-            config,
-            deps.push_log,
-            deps.sessions,
-            deps.comets,
-            deps.kafka.as_ref(),
-            deps.dedup,
-            deps.registry,
-            deps.readiness,
-        )?;
+        let core = Core::new(config, &deps)?;
         let options = listen::Options::default();
         let http =
             listen::bind(core.config.http.bind, &options).context("bind logic http listener")?;

@@ -8,11 +8,13 @@ use axum::extract::{Request, State};
 use halley_backend::dedup::{DedupConfig, MemoryDedup};
 use halley_backend::push_log::{MemoryConfig, MemoryPushLog};
 use halley_backend::sessions::{Binding, MemorySessions, MemorySessionsConfig, Sessions};
+use halley_node::grpc::Trust;
 use halley_node::{Readiness, SharedRegistry};
 
 use super::{Api, answer, body};
 use crate::config::Config;
 use crate::core::Core;
+use crate::serve::Deps;
 
 /// Bytes of an answer that are returned.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -33,16 +35,18 @@ impl HttpForTests {
                 connection: 1,
             })
             .await?;
-        let core = Core::new(
-            Config::default(),
-            Arc::new(MemoryPushLog::new(MemoryConfig::default())),
-            Arc::new(sessions),
-            None,
-            None,
-            Arc::new(MemoryDedup::new(DedupConfig::default())),
-            SharedRegistry::default(),
-            Readiness::default(),
-        )?;
+        let deps = Deps {
+            push_log: Arc::new(MemoryPushLog::new(MemoryConfig::default())),
+            push_log_service: None,
+            sessions: Arc::new(sessions),
+            comets: None,
+            kafka: None,
+            dedup: Arc::new(MemoryDedup::new(DedupConfig::default())),
+            trust: Trust::default(),
+            registry: SharedRegistry::default(),
+            readiness: Readiness::default(),
+        };
+        let core = Core::new(Config::default(), &deps)?;
         Ok(Self(Api::new(core)))
     }
 
