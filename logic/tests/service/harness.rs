@@ -165,15 +165,20 @@ impl Node {
     pub(crate) fn start(configure: impl FnOnce(&mut Config)) -> Self {
         let mut config = config();
         configure(&mut config);
-        Self::build(config, false)
+        Self::build(config, false, Trust::default())
+    }
+
+    /// A node that lets only nodes call it.
+    pub(crate) fn start_with_trust(trust: Trust) -> Self {
+        Self::build(config(), false, trust)
     }
 
     /// A node with jobs in other processes.
     pub(crate) fn start_with_jobs_elsewhere() -> Self {
-        Self::build(config(), true)
+        Self::build(config(), true, Trust::default())
     }
 
-    fn build(config: Config, serves_log: bool) -> Self {
+    fn build(config: Config, serves_log: bool, trust: Trust) -> Self {
         let sessions = Arc::new(MoodySessions {
             inner: MemorySessions::new(MemorySessionsConfig::default()),
             mood: Mutex::default(),
@@ -192,7 +197,7 @@ impl Node {
                 push_log,
                 push_log_service: serves_log.then(|| service.into_server()),
                 kafka: None,
-                trust: Trust::default(),
+                trust,
                 sessions: Arc::clone(&sessions) as Arc<dyn Sessions>,
                 comets: None,
                 dedup: Arc::new(MemoryDedup::new(DedupConfig::default())),

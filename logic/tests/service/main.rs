@@ -12,3 +12,4 @@ mod drain;
 mod harness;
 mod limits;
 mod logins;
+mod nodes;
