@@ -19,14 +19,33 @@ mod redis;
 /// Remembers answers by key.
 #[async_trait]
 pub trait Dedup: Send + Sync + fmt::Debug {
-    /// Claims `key`, unless it is claimed or answered already.
-    async fn begin(&self, key: &str) -> Result<Begun, DedupError>;
+    /// Claims the key, unless it is claimed or answered already. Who holds the
+    /// claim may ask again.
+    async fn begin(&self, claim: &Claim) -> Result<Begun, DedupError>;
 
-    /// Turns the claim of `key` into its answer.
-    async fn finish(&self, key: &str, answer: Bytes) -> Result<(), DedupError>;
+    /// Turns the claim into the key's answer, unless another took its place
+    /// after it ended.
+    async fn finish(&self, claim: &Claim, answer: Bytes) -> Result<(), DedupError>;
 
-    /// Gives the claim of `key` up: the next one may claim it.
-    async fn abandon(&self, key: &str) -> Result<(), DedupError>;
+    /// Gives the claim up: the next one may claim the key.
+    async fn abandon(&self, claim: &Claim) -> Result<(), DedupError>;
+}
+
+/// One request's claim on its key, told from those of others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    key: String,
+    ticket: u64,
+}
+
+impl Claim {
+    /// A claim like no other.
+    pub fn new(key: String) -> Self {
+        Self {
+            key,
+            ticket: rand::random(),
+        }
+    }
 }
 
 /// What was known of a key.

@@ -17,10 +17,10 @@ use std::sync::Arc;
 
 use conformance::engines::kafka_logs;
 use conformance::push_log::Logs;
-use conformance::redis::SessionsEngine;
+use conformance::redis::{DedupEngine, SessionsEngine};
 use conformance::registry::Known;
 use conformance::served::Served;
-use halley_backend::dedup::MemoryDedup;
+use halley_backend::dedup::{Dedup, MemoryDedup};
 use halley_backend::push_log::{MemoryConfig, MemoryPushLog};
 use halley_backend::registry::{FixedComet, FixedConfig, FixedRegistry};
 use halley_backend::sessions::{MemorySessions, MemorySessionsConfig, Sessions};
@@ -120,15 +120,16 @@ macro_rules! registry {
 }
 
 macro_rules! dedup {
-    ($name:ident, $make:expr) => {
-        suite!(
+    ($how:ident, $name:ident, $make:expr) => {
+        $how!(
             $name,
             dedup,
             $make,
             [
                 an_answer_is_given_again,
                 one_claims_at_a_time,
-                claims_and_answers_end,
+                a_claim_that_ended_takes_nothing_from_the_next,
+                answers_end,
             ]
         );
     };
@@ -162,11 +163,12 @@ suite!(
     super::conformance::registry::dns::known().await,
     [known_nodes_are_seen, watches_end_with_what_knows]
 );
-dedup!(memory_dedup, super::memory_dedup());
-dedup!(redis_dedup, super::conformance::dedup::redis().await);
+dedup!(suite, memory_dedup, super::memory_dedup());
+dedup!(in_turn, redis_dedup, DedupEngine::server());
+dedup!(in_turn, redis_cluster_dedup, DedupEngine::cluster());
 
-fn memory_dedup() -> MemoryDedup {
-    MemoryDedup::new(conformance::dedup::config())
+fn memory_dedup() -> Arc<dyn Dedup> {
+    Arc::new(MemoryDedup::new(conformance::dedup::config()))
 }
 
 fn memory() -> Logs {

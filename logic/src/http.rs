@@ -28,6 +28,7 @@ use tokio::time::{Instant, timeout};
 
 use self::access::Keys;
 use self::demo::Demo;
+pub(crate) use self::idempotency::UnderWay;
 pub use self::in_process::HttpForTests;
 use crate::core::Core;
 use crate::metrics::HttpRoute;
@@ -139,7 +140,7 @@ impl Api {
     }
 
     async fn handle(&self, route: Route, request: Request) -> Response<Body> {
-        let core = &*self.core;
+        let core = &self.core;
         match route {
             Route::Push(route) => {
                 if self.keys.admit(request.headers()) {

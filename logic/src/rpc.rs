@@ -90,7 +90,7 @@ impl Rpc {
             // the token gives, and an empty one says that the token gives none.
             key.into_given().unwrap_or_default()
         } else {
-            let seed = connection.map(|number| seed(&login.server, number, &login.token));
+            let seed = connection.map(|number| seed(number, &login));
             let key = key.into_name(seed.as_deref());
             self.core
                 .sessions
@@ -285,10 +285,17 @@ impl From<ConnectError> for Status {
 }
 
 /// What tells a connection from every other one: a Connect that is repeated has
-/// the same, so that its client does not end up with two names.
-fn seed(server: &str, connection: u64, token: &[u8]) -> Vec<u8> {
+/// the same, so that its client does not end up with two names. Others cannot
+/// know it, since it holds all that the client shows.
+fn seed(connection: u64, login: &ConnectReq) -> Vec<u8> {
     let number = connection.to_be_bytes();
-    [server.as_bytes(), &[0], &number, token].concat()
+    let parts = [
+        login.server.as_bytes(),
+        login.cookie.as_bytes(),
+        &login.token,
+    ];
+    let with_lengths = parts.map(|part| [&(part.len() as u64).to_be_bytes(), part].concat());
+    [&number[..], &with_lengths.concat()].concat()
 }
 
 fn unknown(error: &SessionsError) -> Status {

@@ -8,7 +8,7 @@ use foldhash::quality::RandomState;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{Begun, Dedup, DedupConfig, DedupError};
+use super::{Begun, Claim, Dedup, DedupConfig, DedupError};
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -29,8 +29,13 @@ struct State {
 #[derive(Debug)]
 struct Known {
     until: Instant,
-    /// `None` is a claim.
-    answer: Option<Bytes>,
+    state: KeyState,
+}
+
+#[derive(Debug)]
+enum KeyState {
+    Claimed { ticket: u64 },
+    Answered(Bytes),
 }
 
 impl MemoryDedup {
@@ -45,52 +50,61 @@ impl MemoryDedup {
 
 #[async_trait]
 impl Dedup for MemoryDedup {
-    async fn begin(&self, key: &str) -> Result<Begun, DedupError> {
+    async fn begin(&self, claim: &Claim) -> Result<Begun, DedupError> {
         let now = Instant::now();
         let mut state = self.state.lock();
         state.forget(now);
-        if let Some(known) = state.keys.get(key) {
-            return Ok(match &known.answer {
-                None => Begun::InProgress,
-                Some(answer) => Begun::Done(answer.clone()),
+        if let Some(known) = state.keys.get(&claim.key) {
+            return Ok(match &known.state {
+                KeyState::Claimed { ticket } if *ticket == claim.ticket => Begun::First,
+                KeyState::Claimed { .. } => Begun::InProgress,
+                KeyState::Answered(answer) => Begun::Done(answer.clone()),
             });
         }
         if state.keys.len() >= self.config.keys_max {
             return Err(DedupError::Full);
         }
-        let until = now + self.config.claim;
-        state.keys.insert(
-            key.to_owned(),
-            Known {
-                until,
-                answer: None,
+        let known = Known {
+            until: now + self.config.claim,
+            state: KeyState::Claimed {
+                ticket: claim.ticket,
             },
-        );
-        state.claims.push_back((until, key.to_owned()));
+        };
+        state.claims.push_back((known.until, claim.key.clone()));
+        state.keys.insert(claim.key.clone(), known);
         Ok(Begun::First)
     }
 
-    async fn finish(&self, key: &str, answer: Bytes) -> Result<(), DedupError> {
-        let until = Instant::now() + self.config.window;
+    async fn finish(&self, claim: &Claim, answer: Bytes) -> Result<(), DedupError> {
         let mut state = self.state.lock();
-        state.keys.insert(
-            key.to_owned(),
-            Known {
-                until,
-                answer: Some(answer),
-            },
-        );
-        state.answers.push_back((until, key.to_owned()));
+        if state.keys.contains_key(&claim.key) && !state.holds(claim) {
+            return Ok(());
+        }
+        let known = Known {
+            until: Instant::now() + self.config.window,
+            state: KeyState::Answered(answer),
+        };
+        state.answers.push_back((known.until, claim.key.clone()));
+        state.keys.insert(claim.key.clone(), known);
         Ok(())
     }
 
-    async fn abandon(&self, key: &str) -> Result<(), DedupError> {
-        self.state.lock().keys.remove(key);
+    async fn abandon(&self, claim: &Claim) -> Result<(), DedupError> {
+        let mut state = self.state.lock();
+        if state.holds(claim) {
+            state.keys.remove(&claim.key);
+        }
         Ok(())
     }
 }
 
 impl State {
+    fn holds(&self, claim: &Claim) -> bool {
+        self.keys.get(&claim.key).is_some_and(
+            |known| matches!(known.state, KeyState::Claimed { ticket } if ticket == claim.ticket),
+        )
+    }
+
     fn forget(&mut self, now: Instant) {
         let Self {
             keys,

@@ -1,70 +1,58 @@
 //! The idempotency window in Redis: for all logics together.
 
+use std::sync::LazyLock;
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
-use redis::cmd;
 
-use super::{Begun, Dedup, DedupConfig, DedupError};
+use super::{Begun, Claim, Dedup, DedupConfig, DedupError};
 use crate::redis::{Redis, Script, Unavailable};
 
-/// What a claim holds; an answer begins with [`ANSWER`].
-const CLAIM: &str = "-";
+/// What an answer begins with; a claim begins with another byte.
 const ANSWER: u8 = b'=';
 
-/// Returns what the key holds, or claims it and returns nothing.
-const BEGIN: &str = r"
-local known = redis.call('GET', KEYS[1])
-if known then return known end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return false
-";
+static BEGIN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/begin.lua")));
+static FINISH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/finish.lua")));
+static ABANDON: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/abandon.lua")));
 
 /// See the [module](self).
 #[derive(Debug)]
 pub struct RedisDedup {
     redis: Redis,
     config: DedupConfig,
-    begin: Script,
 }
 
 impl RedisDedup {
     /// A window in `redis`.
     pub fn new(redis: Redis, config: DedupConfig) -> Self {
-        Self {
-            redis,
-            config,
-            begin: Script::new(BEGIN),
-        }
+        Self { redis, config }
     }
 }
 
 #[async_trait]
 impl Dedup for RedisDedup {
-    async fn begin(&self, key: &str) -> Result<Begun, DedupError> {
-        let args = (CLAIM, milliseconds(self.config.claim));
-        let known: Option<Vec<u8>> = self.redis.run(&self.begin, &[stored(key)], args).await?;
+    async fn begin(&self, claim: &Claim) -> Result<Begun, DedupError> {
+        let args = (content_of(claim), milliseconds(self.config.claim));
+        let known: Option<Vec<u8>> = self.redis.run(&BEGIN, &[key_of(claim)], args).await?;
         Ok(match known {
             None => Begun::First,
-            Some(mut known) if known.first() == Some(&ANSWER) => {
-                known.remove(0);
-                Begun::Done(known.into())
+            Some(known) if known.first() == Some(&ANSWER) => {
+                Begun::Done(Bytes::from(known).slice(1..))
             }
             Some(_) => Begun::InProgress,
         })
     }
 
-    async fn finish(&self, key: &str, answer: Bytes) -> Result<(), DedupError> {
-        let value = [&[ANSWER], &answer[..]].concat();
-        let mut set = cmd("SET");
-        set.arg(stored(key)).arg(value);
-        set.arg("PX").arg(milliseconds(self.config.window));
-        Ok(self.redis.query(&set).await?)
+    async fn finish(&self, claim: &Claim, answer: Bytes) -> Result<(), DedupError> {
+        let stored = [&[ANSWER], &answer[..]].concat();
+        let args = (content_of(claim), stored, milliseconds(self.config.window));
+        Ok(self.redis.run(&FINISH, &[key_of(claim)], args).await?)
     }
 
-    async fn abandon(&self, key: &str) -> Result<(), DedupError> {
-        let mut del = cmd("DEL");
-        del.arg(stored(key));
-        Ok(self.redis.query(&del).await?)
+    async fn abandon(&self, claim: &Claim) -> Result<(), DedupError> {
+        let args = content_of(claim);
+        Ok(self.redis.run(&ABANDON, &[key_of(claim)], args).await?)
     }
 }
 
@@ -74,10 +62,17 @@ impl From<Unavailable> for DedupError {
     }
 }
 
-fn stored(key: &str) -> String {
-    format!("halley:done:{key}")
+fn key_of(claim: &Claim) -> String {
+    ["halley:done:", &claim.key].concat()
 }
 
-fn milliseconds(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+fn content_of(claim: &Claim) -> String {
+    format!("-{}", claim.ticket)
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    // 0 would be refused.
+    u64::try_from(duration.as_millis())
+        .unwrap_or(u64::MAX)
+        .max(1)
 }

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use halley_backend::dedup::{Dedup, RedisDedup};
 use halley_backend::redis::{Config, Redis};
 use halley_backend::sessions::{RedisSessions, RedisSessionsConfig, Sessions};
+
+use super::dedup;
 
 /// A Redis that is emptied for every case.
 enum Engine {
@@ -43,6 +46,9 @@ impl Engine {
 /// Sessions in Redis.
 pub(crate) struct SessionsEngine(Engine);
 
+/// An idempotency window in Redis.
+pub(crate) struct DedupEngine(Engine);
+
 impl SessionsEngine {
     pub(crate) fn server() -> Self {
         Self(Engine::server())
@@ -55,5 +61,19 @@ impl SessionsEngine {
     pub(crate) fn fresh(&self) -> Arc<dyn Sessions> {
         let config = RedisSessionsConfig::default();
         Arc::new(RedisSessions::new(self.0.fresh(), &config, None))
+    }
+}
+
+impl DedupEngine {
+    pub(crate) fn server() -> Self {
+        Self(Engine::server())
+    }
+
+    pub(crate) fn cluster() -> Self {
+        Self(Engine::cluster())
+    }
+
+    pub(crate) fn fresh(&self) -> Arc<dyn Dedup> {
+        Arc::new(RedisDedup::new(self.0.fresh(), dedup::config()))
     }
 }

@@ -2,16 +2,22 @@
 //! was the first time, and not done again.
 //!
 //! Only success is remembered: a push that failed may be tried again under the
-//! same key.
+//! same key. A push under a key is seen through although its client has left:
+//! most repetitions come from clients that did not wait for the answer.
+
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use bytes::Bytes;
-use halley_backend::dedup::Begun;
+use halley_backend::dedup::{self, Begun};
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::envelope;
 use crate::core::Core;
+use crate::push::PushError;
 
 /// The header that carries the key.
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
@@ -26,8 +32,22 @@ type Digest = [u8; SHA256_OUTPUT_LEN];
 
 /// The claim of a request on its key.
 pub(super) struct Claim {
-    key: String,
+    inner: dedup::Claim,
     digest: Digest,
+}
+
+/// Attached to a request, keeps a drain waiting until it is dropped.
+#[derive(Clone, Debug)]
+pub(crate) struct UnderWay {
+    _token: Arc<TaskTrackerToken>,
+}
+
+impl UnderWay {
+    pub(crate) fn new(token: TaskTrackerToken) -> Self {
+        Self {
+            _token: Arc::new(token),
+        }
+    }
 }
 
 /// A request under a key.
@@ -51,10 +71,10 @@ pub(super) async fn check(core: &Core, headers: &HeaderMap, parts: &[&[u8]]) -> 
         }
     };
     let claim = Claim {
-        key,
+        inner: dedup::Claim::new(key),
         digest: digest(parts),
     };
-    match core.dedup.begin(&claim.key).await {
+    match core.dedup.begin(&claim.inner).await {
         Ok(Begun::First) => Checked::Do(Some(claim)),
         Ok(Begun::InProgress) => Checked::Answered(envelope::refused(
             StatusCode::CONFLICT,
@@ -66,18 +86,42 @@ pub(super) async fn check(core: &Core, headers: &HeaderMap, parts: &[&[u8]]) -> 
 }
 
 impl Claim {
-    /// Remembers the body of an answer of success.
-    pub(super) async fn finish(self, core: &Core, body: &[u8]) {
+    /// Does `push`, which makes the body of an answer of success, and remembers
+    /// how it ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the push goes on, and `under_way` lives as long.
+    pub(super) async fn settle(
+        self,
+        core: Arc<Core>,
+        under_way: Option<UnderWay>,
+        push: impl Future<Output = Result<Bytes, PushError>> + Send + 'static,
+    ) -> Result<Bytes, PushError> {
+        let settling = TaskTracker::new().spawn(async move {
+            let _under_way = under_way;
+            let result = push.await;
+            match &result {
+                Ok(body) => self.finish(&core, body).await,
+                Err(_) => self.abandon(&core).await,
+            }
+            result
+        });
+        settling
+            .await
+            .unwrap_or_else(|error| Err(PushError::Unavailable(error.to_string())))
+    }
+
+    async fn finish(&self, core: &Core, body: &[u8]) {
         let stored: Bytes = [&self.digest, body].concat().into();
-        if let Err(error) = core.dedup.finish(&self.key, stored).await {
+        if let Err(error) = core.dedup.finish(&self.inner, stored).await {
             tracing::warn!(%error, "an answered push could be done twice");
         }
     }
 
-    /// Lets the key be used again.
-    pub(super) async fn abandon(self, core: &Core) {
+    async fn abandon(&self, core: &Core) {
         // Otherwise the claim ends by itself.
-        let _ = core.dedup.abandon(&self.key).await;
+        let _ = core.dedup.abandon(&self.inner).await;
     }
 
     fn replay(&self, stored: &Bytes) -> Response<Body> {

@@ -1,10 +1,10 @@
 //! `/goim/push/*`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::request::Parts;
 use axum::http::{Response, StatusCode};
 use bytes::Bytes;
 
@@ -44,14 +44,13 @@ enum Push {
 }
 
 /// Answers a push.
-pub(super) async fn answer(core: &Core, route: PushRoute, request: Request) -> Response<Body> {
-    let (Parts { uri, headers, .. }, body) = request.into_parts();
-    let query = uri.query().unwrap_or_default();
+pub(super) async fn answer(core: &Arc<Core>, route: PushRoute, request: Request) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let query = parts.uri.query().unwrap_or_default();
     let push = match Push::bind(route, query) {
         Ok(push) => push,
         Err(error) => return envelope::unbound(&error),
     };
-    let wants_receipt = &*Binder::new(query).text(RECEIPT) == b"1";
     let hides_errors = matches!(push, Push::Keys { .. });
     if core.is_draining() {
         return refusal(&PushError::Draining, hides_errors);
@@ -73,28 +72,24 @@ pub(super) async fn answer(core: &Core, route: PushRoute, request: Request) -> R
             return envelope::unavailable(&shed.to_string(), seconds(shed.retry_after));
         }
     };
-    let asked = [uri.path().as_bytes(), query.as_bytes(), &msg];
-    let claim = match idempotency::check(core, &headers, &asked).await {
+    let asked = [parts.uri.path().as_bytes(), query.as_bytes(), &msg];
+    let claim = match idempotency::check(core, &parts.headers, &asked).await {
         Checked::Do(claim) => claim,
         Checked::Answered(response) => {
             permit.end(false);
             return response;
         }
     };
-    let result = push.run(core, msg).await;
-    permit.end(result.as_ref().map_or_else(PushError::is_late, |_| true));
-    let result = result.map(|receipt| {
-        if wants_receipt {
-            envelope::data_body(&receipt_json(&receipt))
-        } else {
-            envelope::accepted_body()
+    let wants_receipt = &*Binder::new(query).text(RECEIPT) == b"1";
+    let work = push.run(Arc::clone(core), msg, wants_receipt);
+    let result = match claim {
+        Some(claim) => {
+            let under_way = parts.extensions.get().cloned();
+            claim.settle(Arc::clone(core), under_way, work).await
         }
-    });
-    match (claim, &result) {
-        (Some(claim), Ok(body)) => claim.finish(core, body).await,
-        (Some(claim), Err(_)) => claim.abandon(core).await,
-        (None, _) => {}
-    }
+        None => work.await,
+    };
+    permit.end(result.as_ref().map_or_else(PushError::is_late, |_| true));
     match result {
         Ok(body) => envelope::succeeded(body),
         Err(error) => refusal(&error, hides_errors),
@@ -146,8 +141,15 @@ impl Push {
         }
     }
 
-    async fn run(self, core: &Core, msg: Bytes) -> Result<Receipt, PushError> {
-        match self {
+    /// Pushes, and returns the body of the answer.
+    async fn run(
+        self,
+        core: Arc<Core>,
+        msg: Bytes,
+        wants_receipt: bool,
+    ) -> Result<Bytes, PushError> {
+        let core = &*core;
+        let receipt = match self {
             Self::Keys { operation, keys } => push::keys(core, operation, keys, msg).await,
             Self::Mids { operation, mids } => push::mids(core, operation, mids, msg).await,
             Self::Room {
@@ -156,7 +158,12 @@ impl Push {
                 room,
             } => push::room(core, operation, &kind, &room, msg).await,
             Self::All { operation, speed } => push::all(core, operation, speed, msg).await,
-        }
+        }?;
+        Ok(if wants_receipt {
+            envelope::data_body(&receipt_json(&receipt))
+        } else {
+            envelope::accepted_body()
+        })
     }
 }
 

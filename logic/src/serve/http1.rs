@@ -19,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::accept::Accept;
 use super::socket::Socket;
 use crate::config::HttpConfig;
+use crate::http::UnderWay;
 
 const PUSH_PREFIX: &str = "/goim/push/";
 
@@ -32,15 +33,20 @@ pub(super) async fn serve(
     drain: &CancellationToken,
     now: &CancellationToken,
 ) -> DrainOutcome {
-    let router = router.layer(middleware::from_fn(move |request: Request, next: Next| {
-        let is_push = request.uri().path().starts_with(PUSH_PREFIX);
-        let token = is_push.then(|| pushes.token());
-        async move {
-            let response = next.run(request).await;
-            drop(token);
-            response
-        }
-    }));
+    let router = router.layer(middleware::from_fn(
+        move |mut request: Request, next: Next| {
+            let is_push = request.uri().path().starts_with(PUSH_PREFIX);
+            let under_way = is_push.then(|| UnderWay::new(pushes.token()));
+            if let Some(under_way) = &under_way {
+                request.extensions_mut().insert(under_way.clone());
+            }
+            async move {
+                let response = next.run(request).await;
+                drop(under_way);
+                response
+            }
+        },
+    ));
     let mut protocol = http1::Builder::new();
     protocol
         .timer(TokioTimer::new())

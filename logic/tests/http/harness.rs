@@ -23,12 +23,12 @@ use halley_proto::metadata;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// How long a test waits for anything before it fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the push log does with the next records.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,6 +39,7 @@ pub(crate) enum LogMood {
     TooLarge,
     Closed,
     Unavailable,
+    /// Takes them when told to.
     Hangs,
 }
 
@@ -46,14 +47,18 @@ pub(crate) enum LogMood {
 pub(crate) struct FakeLog {
     pub(crate) mood: Mutex<LogMood>,
     pub(crate) batches: Mutex<Vec<Vec<PushMsg>>>,
+    pub(crate) go_on: Notify,
 }
 
 #[async_trait]
 impl PushLog for FakeLog {
     async fn publish(&self, records: Vec<PushMsg>) -> Result<(), PublishError> {
         let mood = *self.mood.lock();
+        if matches!(mood, LogMood::Hangs) {
+            self.go_on.notified().await;
+        }
         match mood {
-            LogMood::Takes => {
+            LogMood::Takes | LogMood::Hangs => {
                 self.batches.lock().push(records);
                 Ok(())
             }
@@ -64,7 +69,6 @@ impl PushLog for FakeLog {
             }),
             LogMood::Closed => Err(PublishError::Closed),
             LogMood::Unavailable => Err(PublishError::Unavailable("no broker".to_owned())),
-            LogMood::Hangs => std::future::pending().await,
         }
     }
 

@@ -1,6 +1,10 @@
 //! `Idempotency-Key` on pushes.
 
-use crate::harness::{Answer, Harness, LogMood};
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::harness::{Answer, Harness, LogMood, PATIENCE};
 
 const PUSH: &str = "/goim/push/room?operation=1&type=live&room=1";
 const ACCEPTED: &str = r#"{"code":0,"message":""}"#;
@@ -70,6 +74,31 @@ async fn a_push_that_failed_may_be_tried_again() {
     let answer = push(&harness, "a", PUSH, b"x").await;
 
     assert_eq!((answer.status, &*answer.body), (200, ACCEPTED));
+    assert_eq!(harness.published().len(), 1);
+}
+
+#[tokio::test]
+async fn a_push_whose_client_gave_up_is_seen_through() {
+    let harness = Harness::start(|config| {
+        config.http.request_timeout = Duration::from_millis(50);
+    });
+    *harness.log.mood.lock() = LogMood::Hangs;
+    assert_eq!(push(&harness, "a", PUSH, b"x").await.status, 504);
+    assert_eq!(push(&harness, "a", PUSH, b"x").await.status, 409);
+
+    harness.log.go_on.notify_one();
+    let again = async {
+        loop {
+            let answer = push(&harness, "a", PUSH, b"x").await;
+            if answer.status != 409 {
+                return answer;
+            }
+        }
+    };
+    let again = timeout(PATIENCE, again).await.expect("an answer");
+
+    assert_eq!((again.status, &*again.body), (200, ACCEPTED));
+    assert_eq!(again.header("idempotent-replayed"), Some("true"));
     assert_eq!(harness.published().len(), 1);
 }
 

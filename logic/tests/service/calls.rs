@@ -52,6 +52,18 @@ async fn a_comet_gets_the_totals_of_all() {
 }
 
 #[tokio::test]
+async fn a_comet_learns_when_the_sessions_lost_its_bindings() {
+    let node = Node::start(|_| {});
+    let mut client = node.client().await.0;
+
+    for epoch in [None, Some(5), Some(6)] {
+        *node.sessions.epoch.lock() = epoch;
+        let reply = client.renew_online(rooms("comet-1", [])).await.unwrap();
+        assert_eq!(metadata::epoch(reply.metadata()), epoch);
+    }
+}
+
+#[tokio::test]
 async fn a_comet_becomes_known_by_what_it_says_of_itself() {
     let node = Node::start(|_| {});
     let mut client = node.client().await.0;

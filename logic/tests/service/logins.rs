@@ -87,6 +87,30 @@ async fn the_idle_deadline_is_never_nothing() {
 }
 
 #[tokio::test]
+async fn a_login_that_is_repeated_gets_the_same_key() {
+    let node = Node::start(|_| {});
+    let mut client = node.client().await;
+    let mut key_of = async |server, connection, token| {
+        let reply = client.connect(server, connection, token).await.unwrap();
+        reply.into_inner().key
+    };
+    let token = r#"{"mid":7}"#;
+    let key = key_of("comet-1", Some(1), token).await;
+
+    assert_eq!(key_of("comet-1", Some(1), token).await, key);
+    for (server, connection, token) in [
+        ("comet-1", Some(2), token),
+        ("comet-2", Some(1), token),
+        ("comet-1", Some(1), r#"{"mid":8}"#),
+        ("comet-1", None, token),
+    ] {
+        let other = key_of(server, connection, token).await;
+        assert_ne!(other, key, "{server} {connection:?} {token}");
+        assert_eq!(other.len(), key.len());
+    }
+}
+
+#[tokio::test]
 async fn a_login_without_a_key_gets_one_and_is_bound_to_it() {
     let node = Node::start(|_| {});
     let mut client = node.client().await;
