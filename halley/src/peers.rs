@@ -2,8 +2,10 @@
 
 use anyhow::{Context as _, ensure};
 use halley_backend::push_log::RemotePeer;
+use halley_backend::registry::Snapshot;
 use halley_node::Registry;
 use halley_node::grpc::{AddressError, Balanced, BalancedConfig, Client, Connection, Target};
+use halley_proto::halley::node::NodeStatus;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -44,6 +46,16 @@ impl Peers {
             servers.push(server);
         }
         Ok(())
+    }
+
+    /// The comets as a registry that never changes.
+    pub(crate) fn nodes(&self) -> watch::Receiver<Snapshot> {
+        let nodes = self.comets.iter().map(|peer| NodeStatus {
+            hostname: peer.server.clone(),
+            grpc: peer.addr.clone(),
+            ..NodeStatus::default()
+        });
+        watch::channel(Some(nodes.collect())).1
     }
 
     /// To any of the logics; connects on first use.

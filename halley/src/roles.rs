@@ -6,11 +6,11 @@ use anyhow::Context as _;
 use halley_backend::push_log::{MemoryPushLog, PushLog, PushLogService, RemotePushLog};
 use halley_backend::sessions::MemorySessions;
 use halley_comet::Comet;
-use halley_job::{Job, Peer};
+use halley_job::{Comets, Job, Peer, Remote};
 use halley_logic::{Deps, Logic};
 use halley_node::grpc::{Client, Trust};
 use halley_node::{Drains, Readiness, SharedRegistry, Stage, admin};
-use halley_proto::remote::{RemoteComet, RemoteLogic};
+use halley_proto::remote::RemoteLogic;
 
 use crate::banner::Banner;
 use crate::config::Config;
@@ -89,11 +89,13 @@ fn all(
         readiness,
     )
     .context("comet")?;
-    let mut comets = remote_comets(&config.peers, client)?;
-    comets.push(Peer {
-        server: comet.server().to_owned(),
-        comet: comet.service(),
-    });
+    let comets = Comets {
+        local: vec![Peer {
+            server: comet.server().to_owned(),
+            comet: comet.service(),
+        }],
+        remote: (!config.peers.comets.is_empty()).then(|| remote_comets(&config.peers, client)),
+    };
     let job = Job::build(
         config.job,
         push_log,
@@ -165,8 +167,11 @@ fn job(
 ) -> anyhow::Result<Vec<Stage>> {
     let logs = config.peers.push_logs(client)?;
     let push_log = Arc::new(RemotePushLog::new(logs, config.push_log.remote));
-    let comets = remote_comets(&config.peers, client)?;
-    banner.job(comets.len());
+    banner.job(config.peers.comets.len());
+    let comets = Comets {
+        local: Vec::new(),
+        remote: Some(remote_comets(&config.peers, client)),
+    };
     let job = Job::build(
         config.job,
         push_log,
@@ -177,15 +182,7 @@ fn job(
     Ok(vec![job.spawn()])
 }
 
-fn remote_comets(peers: &Peers, client: &Client) -> anyhow::Result<Vec<Peer>> {
-    peers
-        .comets
-        .iter()
-        .map(|peer| {
-            Ok(Peer {
-                server: peer.server.clone(),
-                comet: Arc::new(RemoteComet::new(client.connect(&peer.addr)?)),
-            })
-        })
-        .collect()
+fn remote_comets(peers: &Peers, client: &Client) -> Remote {
+    let client = client.clone();
+    Remote::new(peers.nodes(), move |address| client.connect(address))
 }

@@ -7,34 +7,69 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Lanes of each comet: calls to it that may be under way at a time.
+    /// Lanes of each comet that is delivered to by calls: calls to it that may
+    /// be under way at a time.
     pub lanes: u32,
     /// Parts of records that wait in one lane.
     pub lane_parts_max: usize,
-    /// How long a full lane may keep the log from being read while there are
+    /// Parts of records that wait for one comet in another process.
+    pub link_parts_max: usize,
+    /// Bytes of messages in them.
+    pub link_bytes_max: usize,
+    /// How long a full queue may keep the log from being read while there are
     /// other comets; what comes for it later, while it stays full, is dropped.
-    /// The lanes of an only comet may do so until the push's deadline.
+    /// That of an only comet may do so until the push's deadline.
     #[serde(with = "humantime_serde")]
-    pub lane_wait: Duration,
-    /// Messages of one call.
+    pub queue_wait: Duration,
+    /// Messages of one call or item.
     pub merge_messages_max: usize,
-    /// Bytes of packets after which a call takes no further message.
+    /// Bytes of packets after which a call or item takes no further message.
     pub merge_bytes_max: usize,
-    /// Keys of one call. A goim comet that fails to push to one key leaves out
-    /// those after it: towards such comets 1 keeps what was already pushed
-    /// from being pushed again.
+    /// Keys of one call to a comet in this process.
     pub keys_per_call_max: usize,
-    /// The longest that room messages wait for others to merge with.
+    /// Keys of one call to a comet that does not know the stream. A goim comet
+    /// that fails to push to one key leaves out those after it: 1 keeps what was
+    /// already pushed from being pushed again.
+    pub goim_keys_per_call_max: usize,
+    /// The longest that room messages wait for others to merge with, where a
+    /// comet is delivered to by calls.
     #[serde(with = "humantime_serde")]
     pub window_max: Duration,
+    /// The longest that pushes to a comet that has not reported all earlier ones
+    /// wait for others to go with, where it is delivered to by a stream.
+    #[serde(with = "humantime_serde")]
+    pub stream_window_max: Duration,
+    /// Items on one stream that the comet has not reported.
+    pub in_flight_items_max: usize,
+    /// Bytes of them; the comet may ask for less.
+    pub in_flight_bytes_max: usize,
+    /// Rooms that are remembered of one comet; one that holds more gets the
+    /// messages of all rooms.
+    pub rooms_known_max: usize,
     /// Age in which a push must be delivered; later it is expired.
     #[serde(with = "humantime_serde")]
     pub push_deadline: Duration,
-    /// Time for a comet to answer a call.
+    /// Time for a comet to answer a call, to open a stream, or to report
+    /// something new on it.
     #[serde(with = "humantime_serde")]
     pub call_timeout: Duration,
     /// Pauses before a failed call is repeated.
     pub retry: Backoff,
+    /// Pauses before a stream to a comet is opened again.
+    pub reconnect: Backoff,
+    /// How often a comet that did not know the stream is asked for it again.
+    #[serde(with = "humantime_serde")]
+    pub stream_retry: Duration,
+    /// How long pushes to a server that no known comet is called wait for one:
+    /// the registry may be behind.
+    #[serde(with = "humantime_serde")]
+    pub unknown_server_grace: Duration,
+    /// Parts of records that wait for such servers.
+    pub unknown_server_parts_max: usize,
+    /// How long a comet that has left the registry without being drained is
+    /// still delivered to: it may only be slow.
+    #[serde(with = "humantime_serde")]
+    pub absent_grace: Duration,
     /// Pauses before a failed subscription to the log is repeated.
     pub subscribe_retry: Backoff,
 }
@@ -44,14 +79,26 @@ impl Default for Config {
         Self {
             lanes: 8,
             lane_parts_max: 4096,
-            lane_wait: Duration::from_secs(1),
+            link_parts_max: 32_768,
+            link_bytes_max: 64 << 20,
+            queue_wait: Duration::from_secs(1),
             merge_messages_max: 512,
             merge_bytes_max: 256 << 10,
             keys_per_call_max: 256,
+            goim_keys_per_call_max: 1,
             window_max: Duration::from_millis(10),
+            stream_window_max: Duration::from_millis(1),
+            in_flight_items_max: 1024,
+            in_flight_bytes_max: 4 << 20,
+            rooms_known_max: 1_000_000,
             push_deadline: Duration::from_secs(30),
             call_timeout: Duration::from_secs(5),
             retry: Backoff::default(),
+            reconnect: Backoff::default(),
+            stream_retry: Duration::from_secs(10),
+            unknown_server_grace: Duration::from_secs(5),
+            unknown_server_parts_max: 4096,
+            absent_grace: Duration::from_secs(30),
             subscribe_retry: Backoff::default(),
         }
     }

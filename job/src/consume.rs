@@ -1,29 +1,28 @@
-//! Reads the log and deals its records to the lanes.
+//! Reads the log and deals its records to the comets.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use halley_backend::push_log::{Subscription, partition};
+use halley_backend::push_log::Subscription;
 use halley_proto::goim::logic::push_msg::Type;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::Config;
-use crate::lane::{Lane, Refused};
 use crate::metrics::{Metrics, Outcome};
 use crate::record::{Part, Record, Target};
-
-/// The lanes of one comet.
-pub(crate) struct Route {
-    pub(crate) server: String,
-    pub(crate) lanes: Vec<Lane>,
-}
+use crate::routes::{Dealt, Routes};
 
 pub(crate) struct Consumer {
     config: Config,
-    routes: Vec<Route>,
-    by_server: HashMap<String, usize>,
+    routes: Routes,
+    /// The registry had news while something else was waited for.
+    has_news: bool,
+    /// For servers that are not known, and until when they wait.
+    parked: VecDeque<(Instant, Part)>,
+    /// Empty between records; kept for its memory.
+    dealt: Vec<Dealt>,
     metrics: Arc<Metrics>,
     drain: CancellationToken,
     now: CancellationToken,
@@ -32,151 +31,167 @@ pub(crate) struct Consumer {
 impl Consumer {
     pub(crate) fn new(
         config: Config,
-        routes: Vec<Route>,
+        routes: Routes,
         metrics: Arc<Metrics>,
         drain: CancellationToken,
         now: CancellationToken,
     ) -> Self {
-        let servers = routes.iter().map(|route| route.server.clone());
         Self {
-            by_server: servers.zip(0..).collect(),
             config,
             routes,
+            has_news: false,
+            parked: VecDeque::new(),
+            dealt: Vec::new(),
             metrics,
             drain,
             now,
         }
     }
 
-    /// Ends when nothing is left to read after `drain`, or with `now`, and its
-    /// ends of the lanes with it.
-    pub(crate) async fn run(mut self, subscription: &mut dyn Subscription) {
+    /// Ends when nothing is left to read or to deal after `drain`, or with `now`.
+    pub(crate) async fn run(mut self, subscription: &mut dyn Subscription) -> Routes {
         let mut is_draining = false;
-        loop {
+        let mut has_ended = false;
+        // A log that was closed is not the end of the process yet.
+        while !(is_draining && has_ended && self.parked.is_empty()) {
+            if std::mem::take(&mut self.has_news) {
+                self.take_in_news().await;
+            }
+            let due = self.due();
+            // Without knowing the comets records are better kept in the log.
+            let is_reading = !has_ended && (is_draining || self.routes.are_known());
             // The order only decides what is noticed first.
             let delivery = tokio::select! {
                 biased;
-                () = self.now.cancelled() => return,
+                () = self.now.cancelled() => break,
                 () = self.drain.cancelled(), if !is_draining => {
                     subscription.drain();
                     is_draining = true;
                     continue;
                 }
-                delivery = subscription.next() => delivery,
+                () = self.routes.changed() => {
+                    self.has_news = true;
+                    continue;
+                }
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    self.settle(Instant::now());
+                    continue;
+                }
+                delivery = subscription.next(), if is_reading => delivery,
             };
-            let Some(delivery) = delivery else {
-                break;
-            };
-            let record = Record::new(delivery, self.config.push_deadline, &self.metrics);
-            self.deal(&record).await;
+            match delivery {
+                Some(delivery) => {
+                    let deadline = self.config.push_deadline;
+                    self.deal(&Record::new(delivery, deadline, &self.metrics))
+                        .await;
+                }
+                None => has_ended = true,
+            }
         }
-        // A log that was closed is not the end of the process yet.
-        tokio::select! {
-            () = self.drain.cancelled() => {}
-            () = self.now.cancelled() => {}
-        }
+        self.routes
     }
 
     async fn deal(&mut self, record: &Arc<Record>) {
         let msg = &record.msg;
+        let mut dealt = std::mem::take(&mut self.dealt);
         match Type::try_from(msg.r#type) {
-            Ok(Type::Push) if !msg.keys.is_empty() => self.deal_keys(record).await,
+            Ok(Type::Push) if !msg.keys.is_empty() => {
+                let part = Part::new(record, Target::AllKeys);
+                if let Err(part) = self.routes.deal_keys(part, &mut dealt) {
+                    self.park(part);
+                }
+            }
             Ok(Type::Room) if !msg.room.is_empty() => {
-                self.deal_to_all(record, &msg.room, Target::Room).await;
+                self.routes.deal_to_all(record, &Target::Room, &mut dealt);
             }
             Ok(Type::Broadcast) => {
-                let operation = msg.operation.to_string();
-                self.deal_to_all(record, &operation, Target::Everyone).await;
+                self.routes
+                    .deal_to_all(record, &Target::Everyone, &mut dealt);
             }
             Ok(Type::Push | Type::Room) | Err(_) => {
                 debug!(r#type = msg.r#type, "record without a target");
                 Part::of_nobody(record).end(Outcome::Malformed);
             }
         }
+        self.put(&mut dealt).await;
+        self.dealt = dealt;
     }
 
-    async fn deal_keys(&mut self, record: &Arc<Record>) {
-        let msg = &record.msg;
-        let Some(&route) = self.by_server.get(&msg.server) else {
-            debug!(
-                server = msg.server,
-                keys = msg.keys.len(),
-                "push to unknown server"
-            );
-            Part::new(record, Target::AllKeys).end(Outcome::UnknownServer);
-            return;
-        };
-        if let [key] = msg.keys.as_slice() {
-            let lane = self.lane_of(key);
-            let part = Part::new(record, Target::AllKeys);
-            return self.put(route, lane, part).await;
-        }
-        let mut lanes: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for (place, key) in msg.keys.iter().enumerate() {
-            lanes.entry(self.lane_of(key)).or_default().push(place);
-        }
-        let keys_max = self.config.keys_per_call_max.max(1);
-        for (lane, places) in lanes {
-            for places in places.chunks(keys_max) {
-                let part = Part::new(record, Target::Keys(places.into()));
-                self.put(route, lane, part).await;
+    /// Puts parts where they were dealt to, which may take as long as each of
+    /// them may wait for.
+    async fn put(&mut self, dealt: &mut Vec<Dealt>) {
+        for Dealt {
+            queue,
+            part,
+            patience,
+        } in dealt.drain(..)
+        {
+            let put = queue.put(part, patience);
+            tokio::pin!(put);
+            loop {
+                tokio::select! {
+                    // Nothing else is looked at unless the queue is full.
+                    biased;
+                    is_alive = &mut put => {
+                        if !is_alive {
+                            // Its task ends after us, or with all: it has panicked.
+                            self.now.cancel();
+                        }
+                        break;
+                    }
+                    // The part goes back to the log.
+                    () = self.now.cancelled() => break,
+                    () = self.routes.changed() => {
+                        self.routes.aim();
+                        self.has_news = true;
+                    }
+                }
             }
         }
     }
 
-    async fn deal_to_all(&mut self, record: &Arc<Record>, key: &str, target: Target) {
-        if self.routes.is_empty() {
-            Part::of_nobody(record).end(Outcome::NoComet);
-            return;
-        }
-        let lane = self.lane_of(key);
-        for route in 0..self.routes.len() {
-            let part = Part::new(record, target.clone());
-            self.put(route, lane, part).await;
-        }
-    }
-
-    /// Puts a part in a lane, which may take as long as the config says.
-    async fn put(&mut self, route: usize, lane: usize, part: Part) {
-        let is_only = self.routes.len() == 1;
-        let route = &mut self.routes[route];
-        let lane = &mut route.lanes[lane];
-        let part = match lane.offer(part) {
-            Ok(()) => return,
-            // Lanes end after us, or all together: this one has panicked.
-            Err(Refused::Ended) => return self.now.cancel(),
-            Err(Refused::Full(part)) => part,
-        };
-        let was_stalled = lane.is_stalled();
-        // Only other comets are a reason not to wait again.
-        if was_stalled && !is_only {
-            return part.end(Outcome::LaneFull);
-        }
+    /// Keeps a part whose server is not known, for as long as that may change.
+    fn park(&mut self, part: Part) {
         let deadline = part.record.deadline;
-        let until = if is_only {
-            deadline
-        } else {
-            deadline.min(Instant::now() + self.config.lane_wait)
-        };
-        let refused = tokio::select! {
-            refused = lane.offer_until(part, until) => refused,
-            // The part goes back to the log.
-            () = self.now.cancelled() => None,
-        };
-        if let Some(part) = refused {
-            if !was_stalled {
-                warn!(server = route.server, "lane stays full");
+        let is_full = self.parked.len() >= self.config.unknown_server_parts_max;
+        if is_full || !self.routes.may_grow() {
+            debug!(server = part.record.msg.server, "push to unknown server");
+            return part.end(Outcome::UnknownServer);
+        }
+        let until = Instant::now() + self.config.unknown_server_grace;
+        self.parked.push_back((until.min(deadline), part));
+    }
+
+    async fn take_in_news(&mut self) {
+        self.routes.refresh();
+        let mut dealt = std::mem::take(&mut self.dealt);
+        for (until, part) in std::mem::take(&mut self.parked) {
+            match self.routes.deal_keys(part, &mut dealt) {
+                Ok(()) => self.put(&mut dealt).await,
+                Err(part) => self.parked.push_back((until, part)),
             }
-            let is_expired = deadline <= Instant::now();
+        }
+        self.dealt = dealt;
+    }
+
+    /// When [`settle`](Self::settle) has something to do.
+    fn due(&self) -> Option<Instant> {
+        let parked = self.parked.front().map(|(until, _)| *until);
+        let due = [parked, self.routes.unsettled_until()];
+        due.into_iter().flatten().min()
+    }
+
+    /// Gives up what has been waited for in vain.
+    fn settle(&mut self, now: Instant) {
+        self.routes.settle(now);
+        while let Some((_, part)) = self.parked.pop_front_if(|(until, _)| *until <= now) {
+            let is_expired = part.record.deadline <= now;
+            debug!(server = part.record.msg.server, "push to unknown server");
             part.end(if is_expired {
                 Outcome::Expired
             } else {
-                Outcome::LaneFull
+                Outcome::UnknownServer
             });
         }
-    }
-
-    fn lane_of(&self, key: &str) -> usize {
-        partition(key.as_bytes(), self.config.lanes.max(1)) as usize
     }
 }

@@ -1,11 +1,14 @@
 //! Calls a comet until it answers or the pushes expire.
 
+use std::collections::VecDeque;
 use std::error::Error;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use halley_backend::backoff::Backoff;
 use halley_proto::goim::comet::comet_server::Comet;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tonic::{Code, Request as GrpcRequest, Status};
 use tracing::debug;
@@ -19,10 +22,12 @@ pub(crate) struct Courier {
     pub(crate) server: Arc<str>,
     pub(crate) comet: Arc<dyn Comet>,
     /// Comets that share a broadcast's pace.
-    pub(crate) comets: usize,
+    pub(crate) comets: Arc<AtomicUsize>,
     pub(crate) call_timeout: Duration,
     pub(crate) retry: Backoff,
     pub(crate) metrics: Arc<Metrics>,
+    /// Told of each call that fails and may not fail again.
+    pub(crate) failing: Arc<Notify>,
 }
 
 /// Why a call did not succeed.
@@ -34,19 +39,35 @@ enum Failure {
 }
 
 impl Courier {
-    /// Returns when every part of the call has its outcome. Dropped before, it
-    /// returns the rest to the log.
-    pub(crate) async fn deliver(&self, call: Call) {
+    /// Returns when every part of the first call has its outcome, and the call
+    /// has left the list.
+    ///
+    /// # Cancel safety
+    ///
+    /// What has no outcome when the future is dropped is still in the list; the
+    /// comet may have got it.
+    pub(crate) async fn deliver_first(&self, calls: &mut VecDeque<Call>) {
         // Of a call that a comet refuses, other messages or keys may be fine.
-        let mut waiting = vec![call];
-        while let Some(mut call) = waiting.pop() {
-            match self.attempt_until_expired(&mut call).await {
-                Ok(()) => {}
-                Err(_) if call.can_split() => waiting.extend(call.split().into_iter().rev()),
-                Err(status) => {
-                    debug!(server = %self.server, code = ?status.code(), "push refused");
-                    end(&mut call, Outcome::Refused);
+        let mut more = 1;
+        while more > 0
+            && let Some(first) = calls.front_mut()
+        {
+            let refused = self.attempt_until_expired(first).await.err();
+            let Some(mut call) = calls.pop_front() else {
+                return;
+            };
+            more -= 1;
+            let Some(status) = refused else {
+                continue;
+            };
+            if call.can_split() {
+                for call in call.split().into_iter().rev() {
+                    calls.push_front(call);
+                    more += 1;
                 }
+            } else {
+                debug!(server = %self.server, code = ?status.code(), "push refused");
+                call.end(Outcome::Refused);
             }
         }
     }
@@ -56,19 +77,20 @@ impl Courier {
         let mut failures = 0;
         let mut request = None;
         loop {
-            if expire(call, Instant::now()) {
+            if call.expire(Instant::now()) {
                 request = None;
             }
-            let Some(deadline) = call.parts.iter().map(|part| part.record.deadline).max() else {
+            let Some(deadline) = call.latest() else {
                 return Ok(());
             };
-            request = request.or_else(|| call.request(self.comets));
+            let comets = self.comets.load(Ordering::Relaxed);
+            request = request.or_else(|| call.request(comets));
             let Some(request) = &request else {
                 return Ok(());
             };
             let Err(failure) = self.attempt(request, deadline).await else {
-                self.metrics.merged_messages.observe(count(call));
-                end(call, Outcome::Delivered);
+                self.metrics.merged_messages.observe(call.messages());
+                call.end(Outcome::Delivered);
                 return Ok(());
             };
             match failure {
@@ -79,6 +101,7 @@ impl Courier {
                 Failure::Passing(status) => {
                     failures += 1;
                     self.metrics.calls_repeated.inc();
+                    self.failing.notify_one();
                     debug!(server = %self.server, failures, code = ?status.code(), "call failed");
                 }
             }
@@ -127,27 +150,4 @@ fn is_final(status: &Status) -> bool {
     // the transport it has a cause, and is no answer.
     let is_goims = status.code() == Code::Unknown && status.source().is_none();
     is_refusal || is_goims
-}
-
-/// Ends the parts whose deadline has passed; true if there were any.
-fn expire(call: &mut Call, now: Instant) -> bool {
-    let expired = call
-        .parts
-        .extract_if(.., |part| part.record.deadline <= now);
-    let expired: Vec<_> = expired.collect();
-    let some = !expired.is_empty();
-    for part in expired {
-        part.end(Outcome::Expired);
-    }
-    some
-}
-
-fn end(call: &mut Call, outcome: Outcome) {
-    for part in call.parts.drain(..) {
-        part.end(outcome);
-    }
-}
-
-fn count(call: &Call) -> f64 {
-    u32::try_from(call.parts.len()).map_or(f64::INFINITY, f64::from)
 }

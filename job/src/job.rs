@@ -1,30 +1,19 @@
 //! A job: built, spawned, drained.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::sync::Arc;
 
 use halley_backend::push_log::{PushLog, Subscription};
 use halley_node::{DrainOutcome, Latch, Readiness, Registry, Stage};
-use halley_proto::goim::comet::comet_server::Comet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use crate::Config;
-use crate::consume::{Consumer, Route};
-use crate::deliver::Courier;
-use crate::lane::lane;
+use crate::comets::Comets;
+use crate::consume::Consumer;
 use crate::metrics::{Metrics, Outcome};
-
-/// A comet that the job delivers to.
-#[derive(Clone)]
-pub struct Peer {
-    /// Its name, as pushes to keys give it.
-    pub server: String,
-    /// The comet itself, or a way to it.
-    pub comet: Arc<dyn Comet>,
-}
+use crate::routes::Routes;
 
 /// Why a job cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +29,7 @@ pub enum BuildError {
 pub struct Job {
     config: Config,
     log: Arc<dyn PushLog>,
-    comets: Vec<Peer>,
+    comets: Comets,
     metrics: Arc<Metrics>,
     latch: Latch,
 }
@@ -50,17 +39,17 @@ impl Job {
     pub fn build(
         config: Config,
         log: Arc<dyn PushLog>,
-        comets: Vec<Peer>,
+        comets: Comets,
         registry: &mut Registry,
         readiness: &Readiness,
     ) -> Result<Self, BuildError> {
         let mut servers = HashSet::new();
-        for peer in &comets {
+        for peer in &comets.local {
             if !servers.insert(peer.server.as_str()) {
                 return Err(BuildError::DuplicateServer(peer.server.clone()));
             }
         }
-        if comets.is_empty() {
+        if comets.local.is_empty() && comets.remote.is_none() {
             warn!("job knows no comet: every push will be counted as expired or dropped");
         }
         Ok(Self {
@@ -108,21 +97,26 @@ impl Job {
         let Some(mut subscription) = subscribed else {
             return;
         };
-        let lanes = TaskTracker::new();
-        let routes = self.start_lanes(&lanes, &now);
-        lanes.close();
         let Self {
             config,
+            comets,
             metrics,
             latch,
             ..
         } = self;
+        let workers = TaskTracker::new();
+        let routes = Routes::start(comets, &config, &metrics, &workers, &now);
         latch.ready();
 
         let consumer = Consumer::new(config, routes, metrics, drain, now.clone());
-        consumer.run(&mut *subscription).await;
-        // Their queues have no senders any more.
-        lanes.wait().await;
+        let mut routes = consumer.run(&mut *subscription).await;
+        routes.close();
+        workers.close();
+        tokio::select! {
+            () = workers.wait() => {}
+            // What is left may have to go where a comet is only now.
+            () = routes.follow() => {}
+        }
         tokio::select! {
             () = subscription.close() => {}
             () = now.cancelled() => {}
@@ -141,36 +135,5 @@ impl Job {
                 }
             }
         }
-    }
-
-    fn start_lanes(&self, tracker: &TaskTracker, now: &CancellationToken) -> Vec<Route> {
-        let start_route = |peer: &Peer| {
-            let courier = Courier {
-                server: peer.server.as_str().into(),
-                comet: Arc::clone(&peer.comet),
-                comets: self.comets.len(),
-                call_timeout: self.config.call_timeout,
-                retry: self.config.retry,
-                metrics: Arc::clone(&self.metrics),
-            };
-            let start_lane = |_| {
-                let (lane, worker) = lane(courier.clone(), &self.config);
-                tracker.spawn(worker.run(now.clone()));
-                lane
-            };
-            Route {
-                server: peer.server.clone(),
-                lanes: (0..self.config.lanes.max(1)).map(start_lane).collect(),
-            }
-        };
-        self.comets.iter().map(start_route).collect()
-    }
-}
-
-impl fmt::Debug for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Peer")
-            .field("server", &self.server)
-            .finish_non_exhaustive()
     }
 }

@@ -1,143 +1,161 @@
-//! The queue of parts for one comet that one task works off in order.
+//! Delivery by calls: queues of parts for one comet that each are worked off by
+//! one task in order. The key or the room decides the lane.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::metrics::gauge::Gauge;
-use tokio::sync::mpsc;
+use halley_backend::push_log::partition;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::Config;
 use crate::deliver::Courier;
-use crate::merge::{self, Limits};
+use crate::merge::{self, Call, Limits};
+use crate::queue::{Bounds, Inlet, Outlet, Queue, queue};
 use crate::record::{Part, Target};
 
 /// tokio's timer is no finer: a shorter wait would last this long.
 const WAIT_MIN: Duration = Duration::from_millis(1);
 
-/// The end of a lane that takes parts.
-pub(crate) struct Lane {
-    parts: mpsc::Sender<Part>,
-    queued: Gauge,
-    /// It stayed full for as long as it may, and was not seen with room since.
-    is_stalled: bool,
+/// The lanes of one comet.
+pub(crate) struct Lanes {
+    inlets: Vec<Inlet>,
+    keys_per_call_max: usize,
+    workers: Vec<JoinHandle<VecDeque<Part>>>,
+    stop: CancellationToken,
 }
 
-/// Why a lane did not take a part.
-pub(crate) enum Refused {
-    /// It has no room now.
-    Full(Part),
-    /// Its task has ended.
-    Ended,
-}
-
-/// The end of a lane that delivers, in passes over what waits.
-pub(crate) struct Worker {
-    parts: mpsc::Receiver<Part>,
-    queued: Gauge,
+struct Worker {
+    parts: Outlet,
+    /// What of the current pass has no outcome yet.
+    calls: VecDeque<Call>,
     courier: Courier,
     limits: Limits,
     pass_parts_max: usize,
     window_max: Duration,
 }
 
-pub(crate) fn lane(courier: Courier, config: &Config) -> (Lane, Worker) {
-    let parts_max = config.lane_parts_max.max(1);
-    let (sender, receiver) = mpsc::channel(parts_max);
-    let queued = courier.metrics.queued(&courier.server);
-    let lane = Lane {
-        parts: sender,
-        queued: queued.clone(),
-        is_stalled: false,
-    };
-    let worker = Worker {
-        parts: receiver,
-        queued,
-        courier,
-        limits: Limits {
-            messages_max: config.merge_messages_max,
-            bytes_max: config.merge_bytes_max,
-        },
-        pass_parts_max: parts_max,
-        window_max: config.window_max,
-    };
-    (lane, worker)
-}
-
-impl Lane {
-    /// Puts a part at the end of the queue if there is room now.
-    pub(crate) fn offer(&mut self, part: Part) -> Result<(), Refused> {
-        match self.parts.try_reserve() {
-            Ok(permit) => {
-                permit.send(part);
-                self.queued.inc();
-                self.is_stalled = false;
-                Ok(())
-            }
-            Err(mpsc::error::TrySendError::Full(())) => Err(Refused::Full(part)),
-            Err(mpsc::error::TrySendError::Closed(())) => Err(Refused::Ended),
+impl Lanes {
+    /// Starts lanes whose tasks end with `now`, which returns what they have to
+    /// the log, or when the lanes are dropped and everything is delivered.
+    pub(crate) fn start(
+        courier: &Courier,
+        keys_per_call_max: usize,
+        config: &Config,
+        tracker: &TaskTracker,
+        now: &CancellationToken,
+    ) -> Self {
+        let stop = now.child_token();
+        let bounds = Bounds {
+            parts_max: config.lane_parts_max.max(1),
+            bytes_max: usize::MAX,
+        };
+        let start = |_| {
+            let queued = courier.metrics.queued(&courier.server);
+            let (inlet, outlet) = queue(Arc::clone(&courier.server), bounds, queued);
+            let worker = Worker {
+                parts: outlet,
+                calls: VecDeque::new(),
+                courier: courier.clone(),
+                limits: Limits::of(config),
+                pass_parts_max: bounds.parts_max,
+                window_max: config.window_max,
+            };
+            (inlet, tracker.spawn(worker.run(stop.clone())))
+        };
+        let (inlets, workers) = (0..config.lanes.max(1)).map(start).unzip();
+        Self {
+            inlets,
+            keys_per_call_max,
+            workers,
+            stop,
         }
     }
 
-    /// Whether it was full until the last wait for it ended.
-    pub(crate) fn is_stalled(&self) -> bool {
-        self.is_stalled
+    /// Divides a part among the lanes.
+    pub(crate) fn deal(&self, part: Part, mut give: impl FnMut(&Arc<Queue>, Part)) {
+        let lane = match part.target {
+            Target::Room => self.lane_of(&part.record.msg.room),
+            Target::Everyone => self.lane_of(&part.record.msg.operation.to_string()),
+            Target::AllKeys | Target::Keys(_) => {
+                let lane_of = |key: &str| self.lane_of(key);
+                return part.divide(lane_of, self.keys_per_call_max, |lane, part| {
+                    give(self.inlets[lane].queue(), part);
+                });
+            }
+        };
+        give(self.inlets[lane].queue(), part);
     }
 
-    /// Waits for room until `until`; a part that found none comes back.
-    pub(crate) async fn offer_until(&mut self, part: Part, until: Instant) -> Option<Part> {
-        match tokio::time::timeout_at(until, self.parts.reserve()).await {
-            Ok(Ok(permit)) => {
-                permit.send(part);
-                self.queued.inc();
-                self.is_stalled = false;
-                None
-            }
-            // Its task has ended: the part goes back to the log.
-            Ok(Err(_)) => None,
-            Err(_) => {
-                self.is_stalled = true;
-                Some(part)
-            }
+    /// Takes no more parts. The lanes end when they have delivered what they have.
+    pub(crate) fn close(&self) {
+        for inlet in &self.inlets {
+            inlet.close();
         }
+    }
+
+    /// Ends the lanes, which may deliver for `patience` still. What is left comes
+    /// back, in order for each key and room.
+    pub(crate) async fn end(self, patience: Duration) -> VecDeque<Part> {
+        self.close();
+        let until = Instant::now() + patience;
+        let mut rest = VecDeque::new();
+        for mut worker in self.workers {
+            let in_time = tokio::time::timeout_at(until, &mut worker).await;
+            let ended = if let Ok(ended) = in_time {
+                ended
+            } else {
+                self.stop.cancel();
+                worker.await
+            };
+            // The parts of a worker that panicked are returned to the log.
+            rest.extend(ended.unwrap_or_default());
+        }
+        rest
+    }
+
+    fn lane_of(&self, key: &str) -> usize {
+        let lanes = u32::try_from(self.inlets.len()).unwrap_or(u32::MAX);
+        partition(key.as_bytes(), lanes) as usize
     }
 }
 
 impl Worker {
-    /// Ends when all senders are gone and everything is delivered, or with
-    /// `now`, which returns the rest to the log.
-    pub(crate) async fn run(mut self, now: CancellationToken) {
+    /// Ends when the lane is closed and everything is delivered, or with
+    /// `stop`; returns the rest.
+    async fn run(mut self, stop: CancellationToken) -> VecDeque<Part> {
         tokio::select! {
             () = self.work() => {}
-            () = now.cancelled() => {}
+            () = stop.cancelled() => {}
         }
-        self.queued.dec_by(as_gauge(self.parts.len()));
+        let begun = self.calls.into_iter().flat_map(|call| call.parts);
+        let mut rest: VecDeque<_> = begun.collect();
+        rest.extend(self.parts.take(usize::MAX));
+        rest
     }
 
     async fn work(&mut self) {
         let mut window = Window::default();
-        while let Some(first) = self.parts.recv().await {
-            if first.target == Target::Room {
+        while let Some(is_for_room) = self.parts.first_is_for_room().await {
+            if is_for_room {
                 window.wait(self.window_max).await;
             }
-            let mut parts = vec![first];
-            while parts.len() < self.pass_parts_max
-                && let Ok(part) = self.parts.try_recv()
-            {
-                parts.push(part);
-            }
-            self.queued.dec_by(as_gauge(parts.len()));
-            self.pass(parts, &mut window).await;
+            let parts = self.parts.take(self.pass_parts_max);
+            self.calls = merge::calls(parts, self.limits).into();
+            self.pass(&mut window).await;
         }
     }
 
-    async fn pass(&self, parts: Vec<Part>, window: &mut Window) {
+    async fn pass(&mut self, window: &mut Window) {
         let started = Instant::now();
         let mut longest = Duration::ZERO;
-        for call in merge::calls(parts, self.limits) {
+        while let Some(call) = self.calls.front() {
             let is_for_room = call.is_for_room();
             let called = Instant::now();
-            self.courier.deliver(call).await;
+            self.courier.deliver_first(&mut self.calls).await;
             if is_for_room {
                 longest = longest.max(called.elapsed());
             }
@@ -146,10 +164,6 @@ impl Worker {
             last: Some((started, longest)),
         };
     }
-}
-
-fn as_gauge(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// When the next pass over room messages may start: at once if the lane was

@@ -1,21 +1,40 @@
-//! Puts the parts that wait in a lane together into calls.
+//! Puts the parts that wait for a comet together into calls, or into items of a
+//! stream, which are the same in another form.
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use halley_proto::goim::comet::{BroadcastReq, BroadcastRoomReq, PushMsgReq};
 use halley_proto::goim::protocol::Proto;
+use halley_proto::halley::delivery::item::Target as ItemTarget;
+use halley_proto::halley::delivery::{All, Item, Keys};
 use halley_wire::{HEADER_BYTES, Op, raw};
+use tokio::time::Instant;
 
+use crate::Config;
+use crate::metrics::Outcome;
 use crate::record::{Part, Target};
 
-/// Limits of one call.
+/// What a key adds to an encoded item at most, besides itself: a tag and a length.
+const KEY_OVERHEAD_BYTES: usize = 6;
+
+/// Limits of one call or item.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) messages_max: usize,
     pub(crate) bytes_max: usize,
 }
 
-/// Parts for the same target, to be sent as one.
+impl Limits {
+    pub(crate) fn of(config: &Config) -> Self {
+        Self {
+            messages_max: config.merge_messages_max,
+            bytes_max: config.merge_bytes_max,
+        }
+    }
+}
+
+/// Parts for the same target, to be sent as one call or item.
 pub(crate) struct Call {
     pub(crate) parts: Vec<Part>,
     bytes: usize,
@@ -140,20 +159,86 @@ impl Call {
         })
     }
 
-    /// All messages as the packets that clients get.
+    /// The same as an item of a stream.
+    pub(crate) fn item(&self, id: u64, comets: usize) -> Option<Item> {
+        let first = self.parts.first()?;
+        let msg = &first.record.msg;
+        let target = match first.target {
+            Target::AllKeys | Target::Keys(_) => ItemTarget::Keys(Keys {
+                keys: first.keys().map(str::to_owned).collect(),
+                operation: msg.operation,
+            }),
+            Target::Room => ItemTarget::Room(msg.room.clone()),
+            Target::Everyone => ItemTarget::All(All {
+                operation: msg.operation,
+                speed: speed_of_each(msg.speed, comets),
+            }),
+        };
+        Some(Item {
+            id,
+            packets: self.packets(),
+            target: Some(target),
+        })
+    }
+
+    /// Bytes of an item, as good as exactly.
+    pub(crate) fn item_bytes(&self) -> usize {
+        let key_bytes = |part: &Part| part.keys().map(|key| key.len() + KEY_OVERHEAD_BYTES).sum();
+        self.bytes + self.parts.first().map_or(0, key_bytes)
+    }
+
     fn proto(&self) -> Proto {
-        let bytes = self.parts.iter().map(packet_bytes).sum();
-        let mut body = Vec::with_capacity(bytes);
-        for part in &self.parts {
-            let msg = &part.record.msg;
-            raw::push(&mut body, Op(msg.operation), &msg.msg);
-        }
         Proto {
             ver: 1,
             op: Op::RAW.0,
             seq: 0,
-            body: body.into(),
+            body: self.packets(),
         }
+    }
+
+    /// All messages as the packets that clients get.
+    fn packets(&self) -> Bytes {
+        let bytes = self.parts.iter().map(packet_bytes).sum();
+        let mut packets = Vec::with_capacity(bytes);
+        for part in &self.parts {
+            let msg = &part.record.msg;
+            raw::push(&mut packets, Op(msg.operation), &msg.msg);
+        }
+        packets.into()
+    }
+
+    /// Ends the parts whose deadline has passed; true if there were any.
+    pub(crate) fn expire(&mut self, now: Instant) -> bool {
+        let is_due = |part: &mut Part| part.record.deadline <= now;
+        let expired: Vec<_> = self.parts.extract_if(.., is_due).collect();
+        let some = !expired.is_empty();
+        for part in expired {
+            self.bytes -= packet_bytes(&part);
+            part.end(Outcome::Expired);
+        }
+        some
+    }
+
+    pub(crate) fn end(&mut self, outcome: Outcome) {
+        self.bytes = 0;
+        for part in self.parts.drain(..) {
+            part.end(outcome);
+        }
+    }
+
+    /// When the first of the parts is due.
+    pub(crate) fn earliest(&self) -> Option<Instant> {
+        self.parts.iter().map(|part| part.record.deadline).min()
+    }
+
+    /// When the last of them is.
+    pub(crate) fn latest(&self) -> Option<Instant> {
+        self.parts.iter().map(|part| part.record.deadline).max()
+    }
+
+    /// The number of messages, for a histogram.
+    pub(crate) fn messages(&self) -> f64 {
+        u32::try_from(self.parts.len()).map_or(f64::INFINITY, f64::from)
     }
 }
 

@@ -18,10 +18,13 @@ pub(crate) enum Outcome {
     NoComet,
     /// The comet that it is for is not known.
     UnknownServer,
+    /// No comet has a member of the room.
+    NoMember,
     /// The comet answered that it will not take it.
     Refused,
-    /// The lane had no room for longer than it may keep the others waiting.
-    LaneFull,
+    /// The comet's queue had no room for longer than it may keep the others
+    /// waiting.
+    QueueFull,
     /// The record says nothing that can be delivered.
     Malformed,
     /// Not delivered when the process had to end: the log keeps it, if it can.
@@ -29,13 +32,14 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Delivered,
         Self::Expired,
         Self::NoComet,
         Self::UnknownServer,
+        Self::NoMember,
         Self::Refused,
-        Self::LaneFull,
+        Self::QueueFull,
         Self::Malformed,
         Self::Returned,
     ];
@@ -46,8 +50,9 @@ impl Outcome {
             Self::Expired => ("expired", "deadline"),
             Self::NoComet => ("expired", "no_comet"),
             Self::UnknownServer => ("dropped", "unknown_server"),
+            Self::NoMember => ("offline", "no_member"),
             Self::Refused => ("dropped", "refused"),
-            Self::LaneFull => ("dropped", "lane_full"),
+            Self::QueueFull => ("dropped", "queue_full"),
             Self::Malformed => ("dropped", "malformed"),
             Self::Returned => ("returned", "shutdown"),
         };
@@ -73,6 +78,10 @@ pub(crate) struct Metrics {
     pending: Gauge,
     outcomes: [Counter; Outcome::ALL.len()],
     queued: Family<CometLabels, Gauge>,
+    in_flight: Family<CometLabels, Gauge>,
+    pub(crate) streams_opened: Counter,
+    pub(crate) streams_broken: Counter,
+    pub(crate) comets_by_calls: Gauge,
     pub(crate) merged_messages: Histogram,
     pub(crate) delivery_seconds: Histogram,
     pub(crate) call_seconds: Histogram,
@@ -89,6 +98,10 @@ impl Metrics {
             pending: Gauge::default(),
             outcomes: Outcome::ALL.map(|outcome| outcomes.get_or_create_owned(&outcome.labels())),
             queued: Family::default(),
+            in_flight: Family::default(),
+            streams_opened: Counter::default(),
+            streams_broken: Counter::default(),
+            comets_by_calls: Gauge::default(),
             // 1 to 1024 messages.
             merged_messages: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
             // 100 µs to 52 s.
@@ -100,6 +113,7 @@ impl Metrics {
         };
         metrics.register_counts(registry, outcomes);
         metrics.register_calls(registry);
+        metrics.register_streams(registry);
         metrics
     }
 
@@ -126,7 +140,7 @@ impl Metrics {
         );
         registry.register(
             "halley_job_queued_parts",
-            "Parts of records that wait in the lanes of a comet",
+            "Parts of records that wait for a comet",
             self.queued.clone(),
         );
     }
@@ -134,7 +148,7 @@ impl Metrics {
     fn register_calls(&self, registry: &mut Registry) {
         registry.register(
             "halley_job_merged_messages",
-            "Messages of a call that was answered",
+            "Messages of a call or item that was answered",
             self.merged_messages.clone(),
         );
         registry.register(
@@ -144,7 +158,7 @@ impl Metrics {
         );
         registry.register(
             "halley_job_call_seconds",
-            "Time that a comet took to answer a call",
+            "Time that a comet took to answer a call or item",
             self.call_seconds.clone(),
         );
         registry.register(
@@ -159,10 +173,47 @@ impl Metrics {
         );
     }
 
+    fn register_streams(&self, registry: &mut Registry) {
+        registry.register(
+            "halley_job_in_flight_items",
+            "Items on the stream to a comet that it has not reported yet",
+            self.in_flight.clone(),
+        );
+        registry.register(
+            "halley_job_streams_opened",
+            "Streams to comets that were opened",
+            self.streams_opened.clone(),
+        );
+        registry.register(
+            "halley_job_streams_broken",
+            "Streams to comets that broke, or were cut for want of progress",
+            self.streams_broken.clone(),
+        );
+        registry.register(
+            "halley_job_comets_by_calls",
+            "Comets in other processes that do not know the stream",
+            self.comets_by_calls.clone(),
+        );
+    }
+
     /// Parts that wait for one comet.
     pub(crate) fn queued(&self, server: &str) -> Gauge {
         let server = server.to_owned();
         self.queued.get_or_create_owned(&CometLabels { server })
+    }
+
+    /// Items under way to one comet.
+    pub(crate) fn in_flight(&self, server: &str) -> Gauge {
+        let server = server.to_owned();
+        self.in_flight.get_or_create_owned(&CometLabels { server })
+    }
+
+    /// Forgets a comet that is gone for good.
+    pub(crate) fn forget(&self, server: &str) {
+        let server = server.to_owned();
+        let labels = CometLabels { server };
+        self.queued.remove(&labels);
+        self.in_flight.remove(&labels);
     }
 
     /// Counts pushes that will have an outcome.

@@ -1,5 +1,6 @@
 //! Records on their way, and the duty to account for each of their parts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -116,20 +117,54 @@ impl Part {
         }
     }
 
+    /// Gives the keys of the part away in parts of up to `keys_max`, each for
+    /// keys of one group, which then have its duty. A part without keys, or with
+    /// one, stays as it is.
+    pub(crate) fn divide(
+        mut self,
+        group: impl Fn(&str) -> usize,
+        keys_max: usize,
+        mut give: impl FnMut(usize, Self),
+    ) {
+        let mut keys = self.keys();
+        let first = keys.next().map(&group);
+        let has_more = keys.next().is_some();
+        drop(keys);
+        if !has_more {
+            return give(first.unwrap_or_default(), self);
+        }
+        let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for place in self.places() {
+            let group = group(&self.record.msg.keys[place]);
+            groups.entry(group).or_default().push(place);
+        }
+        self.left = 0;
+        for (group, places) in groups {
+            for places in places.chunks(keys_max.max(1)) {
+                let part = Self {
+                    record: Arc::clone(&self.record),
+                    target: Target::Keys(places.into()),
+                    left: u32::try_from(places.len()).unwrap_or(u32::MAX),
+                };
+                give(group, part);
+            }
+        }
+    }
+
     /// The part as one part for each key, which then have its duty.
-    pub(crate) fn split(mut self) -> Vec<Self> {
-        let places: Vec<usize> = match &self.target {
+    pub(crate) fn split(self) -> Vec<Self> {
+        let mut parts = Vec::new();
+        self.divide(|_| 0, 1, |_, part| parts.push(part));
+        parts
+    }
+
+    /// The places in the record of the keys that the part is for.
+    fn places(&self) -> Vec<usize> {
+        match &self.target {
             Target::AllKeys => (0..self.record.msg.keys.len()).collect(),
             Target::Keys(places) => places.to_vec(),
-            Target::Room | Target::Everyone => return vec![self],
-        };
-        self.left = 0;
-        let one = |place| Self {
-            record: Arc::clone(&self.record),
-            target: Target::Keys(Box::new([place])),
-            left: 1,
-        };
-        places.into_iter().map(one).collect()
+            Target::Room | Target::Everyone => Vec::new(),
+        }
     }
 }
 

@@ -6,10 +6,17 @@
 #![allow(clippy::unwrap_used)]
 
 mod job {
+    mod accounting;
+    mod calls;
     mod drain;
     mod failure;
+    mod fleet;
     mod golden;
     mod merge;
+    mod network;
     mod order;
+    mod rooms;
+    mod stream;
+    mod stream_comet;
     mod support;
 }

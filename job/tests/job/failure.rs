@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use halley_backend::push_log::PushLog;
-use halley_job::{BuildError, Config, Job, Peer};
+use halley_job::{BuildError, Comets, Config, Job, Peer};
 use halley_node::{Readiness, Registry};
 use halley_proto::goim::logic::PushMsg;
 use tokio::time::Instant;
@@ -153,7 +153,7 @@ async fn r10_a_hung_comet_does_not_stop_the_others() {
     assert_eq!(started.elapsed(), Duration::from_secs(30));
     let (_, counts) = job.drained().await;
     assert_eq!(counts.delivered, 1000);
-    assert_eq!(counts.expired + counts.lane_full, 1000);
+    assert_eq!(counts.expired + counts.queue_full, 1000);
     // Those in its lane, those of its first call, one that waited for room.
     assert!((101..=202).contains(&counts.expired), "{counts:?}");
 }
@@ -286,10 +286,14 @@ async fn two_comets_of_one_name_are_refused() {
         halley_backend::push_log::MemoryConfig::default(),
     ));
 
+    let comets = Comets {
+        local: vec![peer(), peer()],
+        remote: None,
+    };
     let refused = Job::build(
         Config::default(),
         log,
-        vec![peer(), peer()],
+        comets,
         &mut Registry::default(),
         &Readiness::default(),
     );

@@ -1,11 +1,13 @@
 //! Comets that pretend, and a job that delivers to them.
 
+use std::convert::Infallible;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
 use halley_backend::push_log::{MemoryConfig, MemoryPushLog, PushLog};
-use halley_job::{Config, Job, Peer};
+use halley_backend::registry::Snapshot;
+use halley_job::{Comets, Config, Job, Peer, Remote};
 use halley_node::{DrainOutcome, Readiness, Registry};
 use halley_proto::goim::comet::comet_server::Comet;
 use halley_proto::goim::comet::{
@@ -14,13 +16,18 @@ use halley_proto::goim::comet::{
 };
 use halley_proto::goim::logic::PushMsg;
 use halley_proto::goim::protocol::Proto;
+use halley_proto::halley::node::NodeStatus;
 use halley_wire::raw;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
+
+use super::network::Network;
+use super::stream_comet::StreamComet;
 
 /// What a comet is asked to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -196,17 +203,25 @@ pub(crate) struct Running {
 
 /// A job that delivers to `comets`, called comet-1, comet-2, …
 pub(crate) fn start(config: Config, comets: &[&Arc<FakeComet>]) -> Running {
-    let log = MemoryPushLog::new(MemoryConfig::default());
-    let mut registry = Registry::default();
-    let readiness = Readiness::default();
     let peers = comets.iter().zip(1..).map(|(comet, number)| Peer {
         server: format!("comet-{number}"),
         comet: Arc::clone(comet) as _,
     });
+    let comets = Comets {
+        local: peers.collect(),
+        remote: None,
+    };
+    start_with(config, comets)
+}
+
+pub(crate) fn start_with(config: Config, comets: Comets) -> Running {
+    let log = MemoryPushLog::new(MemoryConfig::default());
+    let mut registry = Registry::default();
+    let readiness = Readiness::default();
     let job = Job::build(
         config,
         Arc::new(log.clone()),
-        peers.collect(),
+        comets,
         &mut registry,
         &readiness,
     );
@@ -219,6 +234,78 @@ pub(crate) fn start(config: Config, comets: &[&Arc<FakeComet>]) -> Running {
         now: stage.now,
         registry,
         done: TaskTracker::new().spawn(async { done.await.unwrap() }),
+    }
+}
+
+/// The comets of other processes: where they are, and what the registry says.
+pub(crate) struct Fleet {
+    pub(crate) network: Network,
+    nodes: watch::Sender<Snapshot>,
+}
+
+impl Fleet {
+    /// One of which the registry does not speak yet.
+    pub(crate) fn unknown() -> Self {
+        Self {
+            network: Network::default(),
+            nodes: watch::Sender::new(None),
+        }
+    }
+
+    /// Comets that are listed, each at the address of its name.
+    pub(crate) fn of(comets: &[(&str, &StreamComet)]) -> Self {
+        let fleet = Self::unknown();
+        for (server, comet) in comets {
+            fleet.network.serve(server, comet.services());
+        }
+        let servers: Vec<_> = comets.iter().map(|(server, _)| *server).collect();
+        fleet.list_at_home(&servers);
+        fleet
+    }
+
+    /// What the registry says from now on.
+    pub(crate) fn list(&self, nodes: impl IntoIterator<Item = NodeStatus>) {
+        let nodes: Vec<_> = nodes.into_iter().collect();
+        self.nodes.send_replace(Some(nodes.into()));
+    }
+
+    /// Lists comets at the addresses of their names.
+    pub(crate) fn list_at_home(&self, servers: &[&str]) {
+        self.list(servers.iter().map(|server| node(server, server, 1)));
+    }
+
+    pub(crate) fn start(&self, config: Config) -> Running {
+        self.start_beside(config, Vec::new())
+    }
+
+    /// A job with comets in its own process, too.
+    pub(crate) fn start_beside(&self, config: Config, local: Vec<Peer>) -> Running {
+        let network = self.network.clone();
+        let dial = move |address: &str| Ok::<_, Infallible>(network.dial(address));
+        let remote = Remote::new(self.nodes.subscribe(), dial);
+        let comets = Comets {
+            local,
+            remote: Some(remote),
+        };
+        start_with(config, comets)
+    }
+}
+
+pub(crate) fn node(server: &str, address: &str, started_ms: i64) -> NodeStatus {
+    NodeStatus {
+        hostname: server.to_owned(),
+        grpc: address.to_owned(),
+        started_ms,
+        ..NodeStatus::default()
+    }
+}
+
+/// Waits until something is so; time may pass meanwhile.
+pub(crate) async fn until(mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_hours(1);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it never came to be");
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
@@ -251,7 +338,8 @@ impl Running {
             .unwrap();
         let counts = Counts::of(&self.registry);
         assert_eq!(counts.pushes, counts.outcomes(), "{counts:?}");
-        assert_eq!((counts.pending, counts.queued), (0, 0), "{counts:?}");
+        let left = (counts.pending, counts.queued, counts.in_flight);
+        assert_eq!(left, (0, 0, 0), "{counts:?}");
         (outcome, counts)
     }
 
@@ -267,12 +355,17 @@ pub(crate) struct Counts {
     pub(crate) pushes: u64,
     pub(crate) pending: u64,
     pub(crate) queued: u64,
+    pub(crate) in_flight: u64,
+    pub(crate) streams_opened: u64,
+    pub(crate) streams_broken: u64,
+    pub(crate) comets_by_calls: u64,
     pub(crate) delivered: u64,
     pub(crate) expired: u64,
     pub(crate) no_comet: u64,
     pub(crate) unknown_server: u64,
+    pub(crate) no_member: u64,
     pub(crate) refused: u64,
-    pub(crate) lane_full: u64,
+    pub(crate) queue_full: u64,
     pub(crate) malformed: u64,
     pub(crate) returned: u64,
 }
@@ -297,12 +390,17 @@ impl Counts {
             pushes: sum("pushes_total"),
             pending: sum("pushes_pending"),
             queued: sum("queued_parts"),
+            in_flight: sum("in_flight_items"),
+            streams_opened: sum("streams_opened_total"),
+            streams_broken: sum("streams_broken_total"),
+            comets_by_calls: sum("comets_by_calls"),
             delivered: outcome("delivered", "none"),
             expired: outcome("expired", "deadline"),
             no_comet: outcome("expired", "no_comet"),
             unknown_server: outcome("dropped", "unknown_server"),
+            no_member: outcome("offline", "no_member"),
             refused: outcome("dropped", "refused"),
-            lane_full: outcome("dropped", "lane_full"),
+            queue_full: outcome("dropped", "queue_full"),
             malformed: outcome("dropped", "malformed"),
             returned: outcome("returned", "shutdown"),
         }
@@ -313,8 +411,9 @@ impl Counts {
             + self.expired
             + self.no_comet
             + self.unknown_server
+            + self.no_member
             + self.refused
-            + self.lane_full
+            + self.queue_full
             + self.malformed
             + self.returned
     }
@@ -332,9 +431,13 @@ pub(crate) fn to_room(room: &str, body: impl Display + Copy) -> PushMsg {
 
 /// A push to keys of comet-1.
 pub(crate) fn to_keys(keys: &[&str], body: impl Display + Copy) -> PushMsg {
+    to_keys_of("comet-1", keys, body)
+}
+
+pub(crate) fn to_keys_of(server: &str, keys: &[&str], body: impl Display + Copy) -> PushMsg {
     PushMsg {
         operation: 1000,
-        server: "comet-1".to_owned(),
+        server: server.to_owned(),
         keys: keys.iter().map(|key| (*key).to_owned()).collect(),
         msg: body.to_string().into(),
         ..PushMsg::default()

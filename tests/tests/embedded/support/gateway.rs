@@ -9,7 +9,7 @@ use halley_backend::push_log::{MemoryConfig, MemoryPushLog, PushLog};
 use halley_backend::sessions::{MemorySessions, MemorySessionsConfig};
 use halley_client::{ConnectionOptions, Endpoint, TlsOptions, Transport};
 use halley_comet::{Addresses, Comet};
-use halley_job::{Job, Peer};
+use halley_job::{Comets, Job, Peer};
 use halley_logic::{Deps, Logic};
 use halley_node::grpc::Trust;
 use halley_node::{DrainOutcome, Readiness, SharedRegistry, Stage};
@@ -96,8 +96,12 @@ impl Gateway {
             server: comet.server().to_owned(),
             comet: comet.service(),
         };
+        let comets = Comets {
+            local: vec![peer],
+            remote: None,
+        };
         let job = halley_job::Config::default();
-        let job = Job::build(job, push_log, vec![peer], &mut registry, &readiness)?;
+        let job = Job::build(job, push_log, comets, &mut registry, &readiness)?;
         drop(registry);
 
         let api = Api::new(logic.addresses().http);

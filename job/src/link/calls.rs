@@ -1,0 +1,131 @@
+//! A comet that does not know the stream, such as goim's: it is called, and
+//! asked for the stream again from time to time.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use halley_backend::backoff::Backoff;
+use halley_proto::remote::RemoteComet;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::Notify;
+
+use super::stream::{OpenError, Opener, Stream};
+use super::{Mode, Shared, Way, Worker, moved};
+use crate::comets::Connection;
+use crate::deliver::Courier;
+use crate::lane::Lanes;
+use crate::merge::{self, Limits};
+use crate::queue::Patience;
+use crate::record::Part;
+
+/// Parts that are dealt to the lanes before anything else is looked at.
+const PASS_PARTS: usize = 256;
+
+impl Worker {
+    /// Delivers by calls until the comet moves, or knows the stream, which is
+    /// then returned, or nothing is left to do.
+    pub(super) async fn call(&mut self, connection: Connection) -> Option<Way> {
+        let _counted = Counted::new(&self.shared.metrics.comets_by_calls);
+        self.view.set(Mode::Calling);
+        let failing = Arc::new(Notify::new());
+        let lanes = self.start_lanes(connection.clone(), &failing);
+        let begun: VecDeque<Part> = self.flight.take().collect();
+        deal(&lanes, begun, &self.shared).await;
+
+        let shared = Arc::clone(&self.shared);
+        let config = &shared.config;
+        let opener = self.opener(connection);
+        let asking = ask(&opener, config.stream_retry, config.reconnect, &failing);
+        tokio::pin!(asking);
+        let (patience, stream) = loop {
+            let parts = self.parts.take(PASS_PARTS);
+            if !parts.is_empty() {
+                deal(&lanes, parts, &self.shared).await;
+                continue;
+            }
+            if self.parts.has_finished() {
+                // Nothing is younger than that.
+                break (config.push_deadline, None);
+            }
+            tokio::select! {
+                () = self.parts.arrived() => {}
+                stream = &mut asking => break (config.call_timeout, Some(stream)),
+                () = moved(&mut self.aim) => break (Duration::ZERO, None),
+            }
+        };
+        let rest = lanes.end(patience).await;
+        self.view.set(Mode::Connecting);
+        self.failures = 0;
+        self.flight.add(merge::calls(rest, Limits::of(config)));
+        stream.map(|stream| Way::Stream(Box::new(stream)))
+    }
+
+    fn start_lanes(&self, connection: Connection, failing: &Arc<Notify>) -> Lanes {
+        let shared = &self.shared;
+        let courier = Courier {
+            server: Arc::clone(&self.server),
+            comet: Arc::new(RemoteComet::new(connection)),
+            comets: Arc::clone(&shared.comets),
+            call_timeout: shared.config.call_timeout,
+            retry: shared.config.retry,
+            metrics: Arc::clone(&shared.metrics),
+            failing: Arc::clone(failing),
+        };
+        let keys_max = shared.config.goim_keys_per_call_max;
+        Lanes::start(
+            &courier,
+            keys_max,
+            &shared.config,
+            &shared.tracker,
+            &shared.now,
+        )
+    }
+}
+
+async fn deal(lanes: &Lanes, parts: VecDeque<Part>, shared: &Shared) {
+    let patience = Patience::UpTo(shared.config.queue_wait);
+    let mut dealt = Vec::new();
+    for part in parts {
+        lanes.deal(part, |queue, part| dealt.push((Arc::clone(queue), part)));
+        for (queue, part) in dealt.drain(..) {
+            if !queue.put(part, patience).await {
+                // A lane ends before us only if it has panicked.
+                shared.now.cancel();
+            }
+        }
+    }
+}
+
+/// Returns when the comet knows the stream. It is asked at intervals, and
+/// whenever calls fail, as they do while it is replaced.
+async fn ask(opener: &Opener, interval: Duration, pauses: Backoff, failing: &Notify) -> Stream {
+    let mut failures = 1;
+    loop {
+        let is_failing = tokio::time::timeout(interval, failing.notified()).await;
+        if is_failing.is_ok() {
+            tokio::time::sleep(pauses.pause(failures)).await;
+        }
+        failures = match opener.open().await {
+            Ok(stream) => return stream,
+            Err(OpenError::Unknown) => 1,
+            Err(OpenError::Failed(_)) => failures.saturating_add(1),
+        };
+    }
+}
+
+/// Counts as long as it lives.
+struct Counted(Gauge);
+
+impl Counted {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
