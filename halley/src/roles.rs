@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use halley_backend::dedup::{DedupConfig, MemoryDedup};
 use halley_backend::push_log::{MemoryPushLog, PushLog, PushLogService, RemotePushLog};
 use halley_backend::sessions::MemorySessions;
 use halley_comet::Comet;
@@ -74,6 +75,7 @@ fn all(
         push_log: Arc::clone(&push_log),
         push_log_service: None,
         kafka: None,
+        dedup: Arc::new(MemoryDedup::new(DedupConfig::default())),
         trust: client.trust().clone(),
         sessions: Arc::new(MemorySessions::new(config.sessions.memory)),
         comets: None,
@@ -146,6 +148,7 @@ fn logic(
         push_log,
         push_log_service: Some(service.into_server()),
         kafka: None,
+        dedup: Arc::new(MemoryDedup::new(DedupConfig::default())),
         trust: client.trust().clone(),
         sessions: Arc::new(MemorySessions::new(config.sessions.memory)),
         comets: None,
