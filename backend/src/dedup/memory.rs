@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{Begun, Claim, Dedup, DedupConfig, DedupError};
 
-/// See the [module](self).
+/// The window of one logic, in its memory.
 #[derive(Debug)]
 pub struct MemoryDedup {
     config: DedupConfig,

@@ -16,7 +16,7 @@ static BEGIN: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redi
 static FINISH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/finish.lua")));
 static ABANDON: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/abandon.lua")));
 
-/// See the [module](self).
+/// The window of all logics, in Redis.
 #[derive(Debug)]
 pub struct RedisDedup {
     redis: Redis,
