@@ -12,7 +12,9 @@ pub struct Config {
     pub lanes: u32,
     /// Parts of records that wait in one lane.
     pub lane_parts_max: usize,
-    /// Parts of records that wait for one comet in another process.
+    /// Parts of records that wait for one comet in another process. With those in
+    /// flight it is what a comet that hangs may keep from being acknowledged: a
+    /// log that bounds what is under way must allow for more, or it stops.
     pub link_parts_max: usize,
     /// Bytes of messages in them.
     pub link_bytes_max: usize,
@@ -39,8 +41,9 @@ pub struct Config {
     /// wait for others to go with, where it is delivered to by a stream.
     #[serde(with = "humantime_serde")]
     pub stream_window_max: Duration,
-    /// Items on one stream that the comet has not reported.
-    pub in_flight_items_max: usize,
+    /// Parts of records that were sent to one comet over its stream, and that it
+    /// has not reported.
+    pub in_flight_parts_max: usize,
     /// Bytes of them; the comet may ask for less.
     pub in_flight_bytes_max: usize,
     /// Rooms that are remembered of one comet; one that holds more gets the
@@ -79,8 +82,8 @@ impl Default for Config {
         Self {
             lanes: 8,
             lane_parts_max: 4096,
-            link_parts_max: 32_768,
-            link_bytes_max: 64 << 20,
+            link_parts_max: 8192,
+            link_bytes_max: 4 << 20,
             queue_wait: Duration::from_secs(1),
             merge_messages_max: 512,
             merge_bytes_max: 256 << 10,
@@ -88,8 +91,8 @@ impl Default for Config {
             goim_keys_per_call_max: 1,
             window_max: Duration::from_millis(10),
             stream_window_max: Duration::from_millis(1),
-            in_flight_items_max: 1024,
-            in_flight_bytes_max: 4 << 20,
+            in_flight_parts_max: 4096,
+            in_flight_bytes_max: 2 << 20,
             rooms_known_max: 1_000_000,
             push_deadline: Duration::from_secs(30),
             call_timeout: Duration::from_secs(5),

@@ -77,7 +77,7 @@ impl Courier {
         let mut failures = 0;
         let mut request = None;
         loop {
-            if call.expire(Instant::now()) {
+            if call.expire(Instant::now()) > 0 {
                 request = None;
             }
             let Some(deadline) = call.latest() else {

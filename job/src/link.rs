@@ -7,7 +7,7 @@
 //! the comet may have it.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -22,7 +22,7 @@ use crate::comets::{Connection, Dial};
 use crate::link::carry::Carrier;
 use crate::link::flight::Flight;
 use crate::link::stream::{OpenError, Opener, Stream};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Outcome};
 use crate::queue::{Bounds, Inlet, Outlet, Queue, queue};
 use crate::rooms::Rooms;
 
@@ -62,6 +62,8 @@ pub(crate) struct Link {
 struct View {
     rooms: Rooms,
     mode: Mutex<Mode>,
+    /// The registry does not expect the comet back.
+    is_given_up: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,6 +97,7 @@ impl Link {
             aim: aimed,
             target,
             failures: 0,
+            has_left: false,
         };
         shared.tracker.spawn(worker.run(shared.now.clone()));
         Self {
@@ -137,8 +140,15 @@ impl Link {
         self.parts.close();
     }
 
-    /// Parts may come again. False if the link has ended.
+    /// The comet does not come back, as far as one can know.
+    pub(crate) fn give_up(&self) {
+        self.view.is_given_up.store(true, Ordering::Relaxed);
+        self.close();
+    }
+
+    /// The comet is back, and parts may come again. False if the link has ended.
     pub(crate) fn reopen(&self) -> bool {
+        self.view.is_given_up.store(false, Ordering::Relaxed);
         self.parts.reopen()
     }
 
@@ -166,6 +176,8 @@ struct Worker {
     flight: Flight,
     /// Attempts to reach the comet since it last reported something.
     failures: u32,
+    /// It ended its last stream in order, as it does when its last client has gone.
+    has_left: bool,
 }
 
 /// How the comet is delivered to.
@@ -180,6 +192,8 @@ enum End {
     Finished,
     /// The comet is somewhere else.
     Moved,
+    /// The comet has left.
+    Left,
     Broken(Status),
 }
 
@@ -226,6 +240,7 @@ impl Worker {
         self.session = new_session();
         self.flight.start_session();
         self.failures = 0;
+        self.has_left = false;
         true
     }
 
@@ -286,6 +301,11 @@ impl Worker {
                 self.flight.expire(now);
                 flight_due = self.flight.earliest();
             }
+            if self.has_left && self.view.is_given_up.load(Ordering::Relaxed) {
+                // Whoever it was for has gone before.
+                self.flight.end(Outcome::CometLeft);
+                self.parts.end(Outcome::CometLeft);
+            }
             if self.has_finished() {
                 return None;
             }
@@ -304,6 +324,7 @@ impl Worker {
         info!(server = %self.server, incarnation = stream.hello().incarnation, "comet reached");
         self.shared.metrics.streams_opened.inc();
         self.view.set(Mode::Streaming);
+        self.has_left = false;
         let mut carrier = Carrier::new(self, &stream);
         let end = carrier.run(&mut stream).await;
         let has_progressed = carrier.has_progressed();
@@ -314,6 +335,11 @@ impl Worker {
         match end {
             End::Finished => stream.close(self.shared.config.call_timeout).await,
             End::Moved => {}
+            End::Left => {
+                info!(server = %self.server, "comet left");
+                self.has_left = true;
+                self.failures = 1;
+            }
             End::Broken(status) => {
                 let (code, message) = (status.code(), status.message());
                 warn!(server = %self.server, ?code, message, "stream to comet broke");

@@ -207,16 +207,16 @@ impl Call {
         packets.into()
     }
 
-    /// Ends the parts whose deadline has passed; true if there were any.
-    pub(crate) fn expire(&mut self, now: Instant) -> bool {
+    /// Ends the parts whose deadline has passed, and counts them.
+    pub(crate) fn expire(&mut self, now: Instant) -> usize {
         let is_due = |part: &mut Part| part.record.deadline <= now;
         let expired: Vec<_> = self.parts.extract_if(.., is_due).collect();
-        let some = !expired.is_empty();
+        let count = expired.len();
         for part in expired {
             self.bytes -= packet_bytes(&part);
             part.end(Outcome::Expired);
         }
-        some
+        count
     }
 
     pub(crate) fn end(&mut self, outcome: Outcome) {

@@ -20,6 +20,8 @@ pub(crate) enum Outcome {
     UnknownServer,
     /// No comet has a member of the room.
     NoMember,
+    /// The comet drained, and its last client had gone.
+    CometLeft,
     /// The comet answered that it will not take it.
     Refused,
     /// The comet's queue had no room for longer than it may keep the others
@@ -32,12 +34,13 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Delivered,
         Self::Expired,
         Self::NoComet,
         Self::UnknownServer,
         Self::NoMember,
+        Self::CometLeft,
         Self::Refused,
         Self::QueueFull,
         Self::Malformed,
@@ -51,6 +54,7 @@ impl Outcome {
             Self::NoComet => ("expired", "no_comet"),
             Self::UnknownServer => ("dropped", "unknown_server"),
             Self::NoMember => ("offline", "no_member"),
+            Self::CometLeft => ("offline", "comet_left"),
             Self::Refused => ("dropped", "refused"),
             Self::QueueFull => ("dropped", "queue_full"),
             Self::Malformed => ("dropped", "malformed"),
@@ -175,8 +179,8 @@ impl Metrics {
 
     fn register_streams(&self, registry: &mut Registry) {
         registry.register(
-            "halley_job_in_flight_items",
-            "Items on the stream to a comet that it has not reported yet",
+            "halley_job_in_flight_parts",
+            "Parts of records on the stream to a comet, or about to be, that it has not reported",
             self.in_flight.clone(),
         );
         registry.register(
@@ -202,7 +206,7 @@ impl Metrics {
         self.queued.get_or_create_owned(&CometLabels { server })
     }
 
-    /// Items under way to one comet.
+    /// Parts under way to one comet.
     pub(crate) fn in_flight(&self, server: &str) -> Gauge {
         let server = server.to_owned();
         self.in_flight.get_or_create_owned(&CometLabels { server })

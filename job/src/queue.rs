@@ -206,6 +206,13 @@ impl Queue {
         taken
     }
 
+    /// Ends everything that waits.
+    pub(crate) fn end(&self, outcome: Outcome) {
+        for part in self.take(usize::MAX) {
+            part.end(outcome);
+        }
+    }
+
     /// Ends the parts whose deadline has passed.
     pub(crate) fn expire(&self, now: Instant) {
         let mut state = self.state.lock();

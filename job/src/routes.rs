@@ -393,7 +393,7 @@ impl Route {
             return;
         }
         info!(server = %self.server, "comet is gone");
-        link.close();
+        link.give_up();
         self.presence = Presence::Gone;
     }
 }

@@ -30,7 +30,7 @@ impl Worker {
         self.view.set(Mode::Calling);
         let failing = Arc::new(Notify::new());
         let lanes = self.start_lanes(connection.clone(), &failing);
-        let begun: VecDeque<Part> = self.flight.take().collect();
+        let begun = self.flight.take();
         deal(&lanes, begun, &self.shared).await;
 
         let shared = Arc::clone(&self.shared);

@@ -82,7 +82,7 @@ impl<'a> Carrier<'a> {
             tokio::select! {
                 report = stream.reports.message() => match report {
                     Ok(Some(reports)) => self.report(reports, Instant::now()),
-                    Ok(None) => return End::Broken(Status::unavailable("the comet ended the stream")),
+                    Ok(None) => return End::Left,
                     Err(status) => return End::Broken(status),
                 },
                 permit = stream.pushes.reserve(), if is_blocked => match permit {
@@ -111,7 +111,8 @@ impl<'a> Carrier<'a> {
         if self.is_full() || self.held_until().is_some_and(|until| now < until) {
             return;
         }
-        let parts = self.worker.parts.take(self.bounds.items);
+        let left = self.worker.flight.parts_left(self.bounds);
+        let parts = self.worker.parts.take(left);
         if parts.is_empty() {
             return;
         }
@@ -129,7 +130,7 @@ impl<'a> Carrier<'a> {
     /// nothing to report, and if more parts would not fit.
     fn held_until(&self) -> Option<Instant> {
         let worker = &self.worker;
-        let is_full = worker.parts.glance().parts >= self.bounds.items;
+        let is_full = worker.parts.glance().parts >= worker.flight.parts_left(self.bounds);
         if worker.flight.is_empty() || is_full {
             return None;
         }
@@ -257,7 +258,7 @@ fn bounds(config: &Config, hello: &CometHello) -> Bounds {
     let window = usize::try_from(hello.window_bytes).unwrap_or(usize::MAX);
     let items_max = usize::try_from(hello.items_max).unwrap_or(usize::MAX);
     Bounds {
-        items: config.in_flight_items_max.max(1),
+        parts: config.in_flight_parts_max.max(1),
         bytes: config.in_flight_bytes_max.min(unless_zero(window)),
         message_items: unless_zero(items_max),
     }

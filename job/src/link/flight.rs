@@ -20,10 +20,10 @@ const MESSAGE_BYTES: usize = 256 << 10;
 /// The largest item that a message can hold.
 const ITEM_BYTES_MAX: usize = MESSAGE_BYTES_MAX - (64 << 10);
 
-/// The most that may be under way, and that one message may have.
+/// The most that may be under way, and the items that one message may have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    pub(crate) items: usize,
+    pub(crate) parts: usize,
     pub(crate) bytes: usize,
     pub(crate) message_items: usize,
 }
@@ -32,6 +32,7 @@ pub(crate) struct Flight {
     /// By id; the first `sent` were sent on the stream that is open.
     items: VecDeque<Carried>,
     sent: usize,
+    sent_parts: usize,
     sent_bytes: usize,
     last_id: u64,
     /// The last id that the comet can know of in this session.
@@ -52,6 +53,7 @@ impl Flight {
         Self {
             items: VecDeque::new(),
             sent: 0,
+            sent_parts: 0,
             sent_bytes: 0,
             last_id: 0,
             last_sent_id: 0,
@@ -72,7 +74,12 @@ impl Flight {
     pub(crate) fn has_room(&self, bounds: Bounds) -> bool {
         let next_bytes = self.items.get(self.sent).map_or(0, |item| item.bytes);
         let fits = self.sent_bytes.saturating_add(next_bytes) <= bounds.bytes;
-        self.sent == 0 || (self.sent < bounds.items && fits)
+        self.sent == 0 || (self.sent_parts < bounds.parts && fits)
+    }
+
+    /// How many parts more may be sent.
+    pub(crate) fn parts_left(&self, bounds: Bounds) -> usize {
+        bounds.parts.saturating_sub(self.sent_parts).max(1)
     }
 
     /// When the first of the items that the comet has not reported was sent.
@@ -103,7 +110,7 @@ impl Flight {
 
     fn add_one(&mut self, call: Call) {
         self.last_id += 1;
-        self.gauge.inc();
+        self.gauge.inc_by(as_gauge(call.parts.len()));
         self.items.push_back(Carried {
             id: self.last_id,
             bytes: call.item_bytes(),
@@ -129,6 +136,7 @@ impl Flight {
             item.sent_at = Some(now);
             bytes += item.bytes;
             self.sent += 1;
+            self.sent_parts += item.call.parts.len();
             self.sent_bytes += item.bytes;
             self.last_sent_id = self.last_sent_id.max(item.id);
         }
@@ -142,9 +150,10 @@ impl Flight {
         while let Some(mut item) = self.items.pop_front_if(|item| item.id <= done) {
             if self.sent > 0 {
                 self.sent -= 1;
+                self.sent_parts -= item.call.parts.len();
                 self.sent_bytes -= item.bytes;
             }
-            self.gauge.dec();
+            self.gauge.dec_by(as_gauge(item.call.parts.len()));
             if let Some(refusal) = refused.iter().find(|refusal| refusal.id == item.id) {
                 debug!(reason = refusal.reason, "push refused");
                 self.metrics.calls_refused.inc();
@@ -164,6 +173,7 @@ impl Flight {
     /// The stream is gone: everything is to be sent again, or may expire.
     pub(crate) fn ground(&mut self) {
         self.sent = 0;
+        self.sent_parts = 0;
         self.sent_bytes = 0;
     }
 
@@ -178,17 +188,17 @@ impl Flight {
         if self.earliest().is_none_or(|earliest| now < earliest) {
             return;
         }
-        let before = self.items.len();
         let unsent = self.items.split_off(self.sent);
-        self.items.extend(unsent.into_iter().filter_map(|mut item| {
-            if item.call.expire(now) {
+        for mut item in unsent {
+            let expired = item.call.expire(now);
+            self.gauge.dec_by(as_gauge(expired));
+            if expired > 0 {
                 item.bytes = item.call.item_bytes();
             }
-            (!item.call.parts.is_empty()).then_some(item)
-        }));
-        let expired = before - self.items.len();
-        self.gauge
-            .dec_by(i64::try_from(expired).unwrap_or(i64::MAX));
+            if !item.call.parts.is_empty() {
+                self.items.push_back(item);
+            }
+        }
     }
 
     /// When the first of what is not sent is due.
@@ -197,13 +207,19 @@ impl Flight {
         unsent.filter_map(|item| item.call.earliest()).min()
     }
 
+    pub(crate) fn end(&mut self, outcome: Outcome) {
+        for part in self.take() {
+            part.end(outcome);
+        }
+    }
+
     /// Everything, to be delivered in another way.
-    pub(crate) fn take(&mut self) -> impl Iterator<Item = Part> {
+    pub(crate) fn take(&mut self) -> VecDeque<Part> {
         self.ground();
         let items = std::mem::take(&mut self.items);
-        self.gauge
-            .dec_by(i64::try_from(items.len()).unwrap_or(i64::MAX));
-        items.into_iter().flat_map(|item| item.call.parts)
+        let parts: VecDeque<_> = items.into_iter().flat_map(|item| item.call.parts).collect();
+        self.gauge.dec_by(as_gauge(parts.len()));
+        parts
     }
 }
 
@@ -211,4 +227,8 @@ impl Drop for Flight {
     fn drop(&mut self) {
         drop(self.take());
     }
+}
+
+fn as_gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }

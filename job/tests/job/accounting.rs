@@ -130,7 +130,7 @@ impl World {
         let config = Config {
             link_parts_max: 200,
             lane_parts_max: 50,
-            in_flight_items_max: 20,
+            in_flight_parts_max: 20,
             ..Config::default()
         };
         let job = self.fleet.start(config);

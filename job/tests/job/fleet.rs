@@ -218,14 +218,43 @@ async fn a_comet_that_drained_is_gone_at_once() {
     job.acknowledged().await;
     two.assert_got("live://1", 0..1);
 
-    fleet.network.take_down("comet-2");
-    until(|| job.counts().streams_broken == 1).await;
+    two.leave();
+    until(|| job.counts().queued == 0).await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    job.publish([to_room("live://1", 1), to_keys_of("comet-2", &["a"], 0)])
+        .await;
+    until(|| job.counts().queued == 2).await;
+    let listed = Instant::now();
     fleet.list_at_home(&["comet-1"]);
-    job.publish([to_room("live://1", 1)]).await;
-    until(|| one.bodies("live://1").len() == 2).await;
+    job.publish([to_room("live://1", 2)]).await;
+    job.acknowledged().await;
 
+    assert_eq!(listed.elapsed(), Duration::ZERO);
+    one.assert_got("live://1", 0..3);
     let (_, counts) = job.drained().await;
-    assert_eq!((counts.pushes, counts.delivered), (3, 3));
+    assert_eq!((counts.delivered, counts.comet_left), (4, 2));
+    assert_eq!(counts.streams_broken, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_comet_that_left_goes_to_its_next_run() {
+    let (old, new) = (comet("comet-1"), comet("comet-1"));
+    let fleet = Fleet::of(&[("comet-1", &old)]);
+    let job = fleet.start(Config::default());
+    until(|| old.opened() == 1).await;
+
+    old.leave();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    job.publish((0..100).map(|number| to_room("live://1", number)))
+        .await;
+    fleet.list([]);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    fleet.network.serve("elsewhere", new.services());
+    fleet.list([node("comet-1", "elsewhere", 2)]);
+    job.acknowledged().await;
+
+    new.assert_got("live://1", 0..100);
+    job.drained().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -191,7 +191,7 @@ async fn a_queue_that_stays_full_is_not_waited_for_again() {
     let fleet = Fleet::of(&[("comet-1", &willing), ("comet-2", &hung)]);
     let config = Config {
         link_parts_max: 100,
-        in_flight_items_max: 10,
+        in_flight_parts_max: 10,
         push_deadline: Duration::from_secs(4),
         ..Config::default()
     };
@@ -219,7 +219,7 @@ async fn what_was_sent_does_not_expire_while_its_stream_lives() {
     let fleet = Fleet::of(&[("comet-1", &comet)]);
     let config = Config {
         call_timeout: Duration::from_mins(2),
-        in_flight_items_max: 1,
+        in_flight_parts_max: 1,
         ..Config::default()
     };
     let job = fleet.start(config);
@@ -350,7 +350,7 @@ async fn no_more_is_under_way_than_agreed() {
     let comet = StreamComet::new(nature);
     let fleet = Fleet::of(&[("comet-1", &comet)]);
     let config = Config {
-        in_flight_items_max: 8,
+        in_flight_parts_max: 8,
         ..Config::default()
     };
     let job = fleet.start(config);
@@ -454,7 +454,7 @@ async fn drained_it_delivers_everything_over_a_stream_that_breaks() {
     let comet = StreamComet::new(Nature::of("comet-1").paced(Duration::from_millis(20)));
     let fleet = Fleet::of(&[("comet-1", &comet)]);
     let config = Config {
-        in_flight_items_max: 10,
+        in_flight_parts_max: 10,
         ..Config::default()
     };
     let job = fleet.start(config);
@@ -478,7 +478,7 @@ async fn told_to_end_at_once_it_returns_what_was_not_reported() {
     let comet = comet("comet-1");
     let fleet = Fleet::of(&[("comet-1", &comet)]);
     let config = Config {
-        in_flight_items_max: 10,
+        in_flight_parts_max: 10,
         ..Config::default()
     };
     let job = fleet.start(config);

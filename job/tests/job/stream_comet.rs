@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
@@ -91,6 +92,7 @@ struct Inner {
     is_hung: watch::Sender<bool>,
     /// It does everything but report items while it is.
     is_mute: watch::Sender<bool>,
+    leaving: CancellationToken,
     state: Mutex<State>,
 }
 
@@ -114,6 +116,7 @@ impl StreamComet {
             nature,
             is_hung: watch::Sender::new(false),
             is_mute: watch::Sender::new(false),
+            leaving: CancellationToken::new(),
             state: Mutex::default(),
         }))
     }
@@ -128,6 +131,11 @@ impl StreamComet {
 
     pub(crate) fn mute(&self, is_mute: bool) {
         self.0.is_mute.send_replace(is_mute);
+    }
+
+    /// Ends its stream in order, and takes none any more.
+    pub(crate) fn leave(&self) {
+        self.0.leaving.cancel();
     }
 
     pub(crate) fn carried(&self) -> Vec<Carried> {
@@ -234,6 +242,7 @@ impl StreamComet {
                     let report = Reports { rooms, ..Reports::default() };
                     reports.send(Ok(report)).await.ok()?;
                 }
+                () = self.0.leaving.cancelled() => return None,
                 () = reports.closed() => return None,
             }
         }
@@ -283,6 +292,9 @@ impl Delivery for StreamComet {
         &self,
         request: Request<Streaming<Pushes>>,
     ) -> Result<Response<Self::DeliverStream>, Status> {
+        if self.0.leaving.is_cancelled() {
+            return Err(Status::unavailable("drained"));
+        }
         let (reports, sent) = mpsc::channel(1);
         let comet = self.clone();
         TaskTracker::new().spawn(async move {

@@ -364,6 +364,7 @@ pub(crate) struct Counts {
     pub(crate) no_comet: u64,
     pub(crate) unknown_server: u64,
     pub(crate) no_member: u64,
+    pub(crate) comet_left: u64,
     pub(crate) refused: u64,
     pub(crate) queue_full: u64,
     pub(crate) malformed: u64,
@@ -390,7 +391,7 @@ impl Counts {
             pushes: sum("pushes_total"),
             pending: sum("pushes_pending"),
             queued: sum("queued_parts"),
-            in_flight: sum("in_flight_items"),
+            in_flight: sum("in_flight_parts"),
             streams_opened: sum("streams_opened_total"),
             streams_broken: sum("streams_broken_total"),
             comets_by_calls: sum("comets_by_calls"),
@@ -399,6 +400,7 @@ impl Counts {
             no_comet: outcome("expired", "no_comet"),
             unknown_server: outcome("dropped", "unknown_server"),
             no_member: outcome("offline", "no_member"),
+            comet_left: outcome("offline", "comet_left"),
             refused: outcome("dropped", "refused"),
             queue_full: outcome("dropped", "queue_full"),
             malformed: outcome("dropped", "malformed"),
@@ -412,6 +414,7 @@ impl Counts {
             + self.no_comet
             + self.unknown_server
             + self.no_member
+            + self.comet_left
             + self.refused
             + self.queue_full
             + self.malformed
