@@ -12,10 +12,14 @@ FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 # Arguments for `halley`, as in: make run ARGS='--config my.toml'
 ARGS ?=
 
-HALLEY := $(or $(CARGO_TARGET_DIR),target)/release/halley --banner
+# Which faults, as in: make faults FAULTS='kill-comet calm'; all without any.
+FAULTS ?=
+
+RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
+HALLEY := $(RELEASE)/halley --banner
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test loom check fmt clippy docs deny advisories fuzz autobahn bench deploy-check goim-fleet
+.PHONY: help run cluster build test faults loom check fmt clippy docs deny advisories fuzz autobahn bench deploy-check goim-fleet
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,12 +29,20 @@ help: ## this list
 run: build ## build a release and start every role in one process
 	@if [ -t 0 ]; then set -m; $(HALLEY) $(ARGS); else exec $(HALLEY) $(ARGS); fi
 
+cluster: build ## Kafka, Redis, 2 logic, 2 job and 3 comet on this machine, to try
+	@$(CARGO) build --locked --release --package halley-tests --bin cluster
+	@exec $(RELEASE)/cluster $(RELEASE)/halley
+
 build: .toolchain ## build the release binary
 	$(CARGO) build --locked --release --package halley
 
 test: .toolchain ## every test: unit, property, golden vectors, corpus replay, end to end, loom
 	$(CARGO) test --locked --workspace
 	$(MAKE) --no-print-directory loom
+
+faults: build ## kill, stop and cut off parts of a cluster under load; one table (about 10 minutes, Linux)
+	@$(CARGO) build --locked --release --package halley-tests --bin faults
+	@exec $(RELEASE)/faults $(RELEASE)/halley $(FAULTS)
 
 loom: ## the wake-up state machines under every interleaving
 	$(CARGO) test --locked --package halley-comet --features loom --lib loom

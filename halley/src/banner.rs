@@ -4,6 +4,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use halley_backend::registry::{RegistryConfig, RegistryKind};
 use halley_logic::config::AuthMode;
 use tracing::info;
 
@@ -72,9 +73,14 @@ impl Banner {
         self.http = Some(reachable(http));
     }
 
-    pub(crate) fn job(&mut self, comets: usize) {
-        self.listening
-            .push(("delivers to", format!("{comets} comets")));
+    pub(crate) fn job(&mut self, registry: &RegistryConfig) {
+        let comets = match registry.kind {
+            RegistryKind::Fixed => format!("{} comets", registry.fixed.comets.len()),
+            RegistryKind::Dns => "the comets in DNS".to_owned(),
+            RegistryKind::Redis => "the comets in Redis".to_owned(),
+            RegistryKind::Discovery => "the comets in discovery".to_owned(),
+        };
+        self.listening.push(("delivers to", comets));
     }
 
     pub(crate) fn admin(&mut self, address: SocketAddr) {

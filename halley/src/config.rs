@@ -5,15 +5,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use halley_backend::push_log::{MemoryConfig, RemoteConfig, ServiceConfig};
-use halley_backend::sessions::MemorySessionsConfig;
-use halley_logic::config::ConfigError;
+use halley_backend::dedup::DedupConfig;
+use halley_backend::push_log::{KafkaConfig, MemoryConfig, RemoteConfig, ServiceConfig};
+use halley_backend::registry::{RegistryConfig, RegistryKind};
+use halley_backend::sessions::{MemorySessionsConfig, RedisSessionsConfig};
+use halley_backend::{kafka, redis};
+use halley_logic::config::{ConfigError, SinkMode};
 use halley_node::grpc::{self, BalancedConfig, ClientConfig};
 use halley_node::{admin, config::Loader, telemetry};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::OTHER_VARIABLES;
-use crate::peers::Peers;
 use crate::process::Role;
 
 mod reference;
@@ -31,9 +33,12 @@ pub(crate) struct Config {
     pub(crate) drain: Drain,
     pub(crate) trust: grpc::Config,
     pub(crate) grpc: Grpc,
-    pub(crate) peers: Peers,
+    pub(crate) kafka: kafka::Config,
+    pub(crate) redis: redis::Config,
+    pub(crate) registry: RegistryConfig,
     pub(crate) push_log: PushLog,
     pub(crate) sessions: Sessions,
+    pub(crate) dedup: DedupConfig,
     pub(crate) comet: halley_comet::Config,
     pub(crate) logic: halley_logic::Config,
     pub(crate) job: halley_job::Config,
@@ -73,18 +78,42 @@ pub(crate) struct Grpc {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct PushLog {
+    pub(crate) kind: PushLogKind,
     /// The log itself, beside logic.
     pub(crate) memory: MemoryConfig,
     /// Handing it out to jobs in other processes.
     pub(crate) service: ServiceConfig,
     /// Taking from logs in other processes.
     pub(crate) remote: RemoteConfig,
+    pub(crate) kafka: KafkaConfig,
+}
+
+/// What carries pushes from logic to job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PushLogKind {
+    /// Logic's memory.
+    #[default]
+    Memory,
+    Kafka,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Sessions {
+    pub(crate) kind: SessionsKind,
     pub(crate) memory: MemorySessionsConfig,
+    pub(crate) redis: RedisSessionsConfig,
+}
+
+/// What knows where clients are connected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SessionsKind {
+    /// Logic's memory: for one logic only.
+    #[default]
+    Memory,
+    Redis,
 }
 
 impl Config {
@@ -122,7 +151,13 @@ impl Config {
             !self.drain.deadline.is_zero(),
             "drain.deadline must be longer than nothing"
         );
-        self.peers.check()?;
+        if self.uses_redis() {
+            self.redis.check()?;
+        }
+        if self.uses_kafka() {
+            self.kafka.check()?;
+        }
+        self.registry.check()?;
         if matches!(role, Role::All | Role::Logic) {
             self.logic.check().map_err(explain)?;
         }
@@ -132,22 +167,43 @@ impl Config {
                 self.logic.check_public(&binds).map_err(explain)?;
             }
             Role::Comet => ensure!(
-                !self.peers.logic.is_empty(),
-                "peers.logic is empty: a comet alone needs the gRPC address of a logic"
+                self.registry.kind != RegistryKind::Fixed || !self.registry.fixed.logics.is_empty(),
+                "registry.fixed.logics is empty: a comet alone needs the gRPC address of a logic, \
+                 or another registry.kind"
             ),
             Role::Job => {
                 ensure!(
-                    !self.peers.logic.is_empty(),
-                    "peers.logic is empty: a job alone needs the gRPC address of a logic to take pushes from"
+                    self.push_log.kind != PushLogKind::Memory || !self.registry.fixed.logics.is_empty(),
+                    "registry.fixed.logics is empty: a job alone needs the gRPC address of each logic \
+                     to take pushes from, or push_log.kind = \"kafka\""
                 );
                 ensure!(
-                    !self.peers.comets.is_empty(),
-                    "peers.comets is empty: a job alone needs the names and gRPC addresses of the comets"
+                    !self.is_alone(),
+                    "registry.fixed.comets is empty: a job alone needs the names and gRPC addresses of \
+                     the comets, or another registry.kind"
                 );
             }
             Role::Logic => {}
         }
         Ok(())
+    }
+
+    /// Whether the registry knows no comet beside those of this process.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.registry.kind == RegistryKind::Fixed && self.registry.fixed.comets.is_empty()
+    }
+
+    /// Whether the registry also tells how busy nodes are, and who is draining.
+    pub(crate) fn registry_has_status(&self) -> bool {
+        matches!(self.registry.kind, RegistryKind::Redis | RegistryKind::Discovery)
+    }
+
+    pub(crate) fn uses_redis(&self) -> bool {
+        self.sessions.kind == SessionsKind::Redis || self.registry.kind == RegistryKind::Redis
+    }
+
+    fn uses_kafka(&self) -> bool {
+        self.push_log.kind == PushLogKind::Kafka || self.logic.sink.mode == SinkMode::Kafka
     }
 
     /// Where clients come in, who are who logic says they are.

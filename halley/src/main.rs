@@ -3,7 +3,10 @@
 mod banner;
 mod cli;
 mod config;
-mod peers;
+mod kafka_metrics;
+mod lease;
+mod logics;
+mod outside;
 mod process;
 mod roles;
 

@@ -3,20 +3,21 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use halley_backend::dedup::{DedupConfig, MemoryDedup};
-use halley_backend::push_log::{MemoryPushLog, PushLog, PushLogService, RemotePushLog};
-use halley_backend::sessions::MemorySessions;
+use halley_backend::push_log::PushLog;
+use halley_backend::registry::Role as NodeRole;
 use halley_comet::Comet;
 use halley_job::{Comets, Job, Peer, Remote};
 use halley_logic::{Deps, Logic};
 use halley_node::grpc::{Client, Trust};
 use halley_node::{Drains, Readiness, SharedRegistry, Stage, admin};
+use halley_proto::goim::logic::logic_server::Logic as LogicService;
 use halley_proto::remote::RemoteLogic;
 
 use crate::banner::Banner;
 use crate::config::Config;
-use crate::peers::Peers;
+use crate::outside::{Entrance, Outside};
 use crate::process::Role;
+use crate::{lease, logics};
 
 /// Roles that run.
 pub(crate) struct Built {
@@ -37,7 +38,6 @@ pub(crate) fn build(
     drains: &Drains,
 ) -> anyhow::Result<Built> {
     let trust = Trust::load(&config.trust)?;
-    let client = Client::new(&trust, &config.grpc.client);
     let admin = admin::Server::bind(
         &config.admin,
         registry.clone(),
@@ -45,13 +45,21 @@ pub(crate) fn build(
         drains.clone(),
     )
     .context("admin port")?;
-    let mut banner = Banner::new(&config);
+    let mut process = Process {
+        client: Client::new(&trust, &config.grpc.client),
+        outside: Outside::new(&config, registry)?,
+        banner: Banner::new(&config),
+        config,
+        registry,
+        readiness,
+    };
     let mut stages = match role {
-        Role::All => all(config, &client, registry, readiness, &mut banner),
-        Role::Comet => comet(config, &client, registry, readiness, &mut banner),
-        Role::Logic => logic(config, &client, registry, readiness, &mut banner),
-        Role::Job => job(config, &client, registry, readiness, &mut banner),
+        Role::All => process.all(),
+        Role::Comet => process.comet_alone(),
+        Role::Logic => process.logic_alone(),
+        Role::Job => process.job_alone(),
     }?;
+    let mut banner = process.banner;
     if let Some(admin) = admin {
         banner.admin(admin.address());
         stages.push(admin.spawn());
@@ -63,129 +71,124 @@ pub(crate) fn build(
     })
 }
 
-fn all(
+/// What roles are built from.
+struct Process<'a> {
     config: Config,
-    client: &Client,
-    registry: &SharedRegistry,
-    readiness: &Readiness,
-    banner: &mut Banner,
-) -> anyhow::Result<Vec<Stage>> {
-    let push_log: Arc<dyn PushLog> = Arc::new(MemoryPushLog::new(config.push_log.memory));
-    let deps = Deps {
-        push_log: Arc::clone(&push_log),
-        push_log_service: None,
-        kafka: None,
-        dedup: Arc::new(MemoryDedup::new(DedupConfig::default())),
-        trust: client.trust().clone(),
-        sessions: Arc::new(MemorySessions::new(config.sessions.memory)),
-        comets: None,
-        registry: registry.clone(),
-        readiness: readiness.clone(),
-    };
-    let logic = Logic::build(config.logic, deps).context("logic")?;
-    let comet = Comet::build(
-        config.comet,
-        logic.service(),
-        client.trust(),
-        &mut registry.lock(),
-        readiness,
-    )
-    .context("comet")?;
-    let comets = Comets {
-        local: vec![Peer {
-            server: comet.server().to_owned(),
-            comet: comet.service(),
-        }],
-        remote: (!config.peers.comets.is_empty()).then(|| remote_comets(&config.peers, client)),
-    };
-    let job = Job::build(
-        config.job,
-        push_log,
-        comets,
-        &mut registry.lock(),
-        readiness,
-    )
-    .context("job")?;
-
-    banner.comet(comet.addresses());
-    banner.logic(&logic.addresses());
-    let logic = logic.spawn();
-    Ok(vec![logic.push, job.spawn(), comet.spawn(), logic.rest])
+    client: Client,
+    outside: Outside,
+    banner: Banner,
+    registry: &'a SharedRegistry,
+    readiness: &'a Readiness,
 }
 
-fn comet(
-    config: Config,
-    client: &Client,
-    registry: &SharedRegistry,
-    readiness: &Readiness,
-    banner: &mut Banner,
-) -> anyhow::Result<Vec<Stage>> {
-    let any_logic = config
-        .peers
-        .any_logic(client, config.grpc.balance, &mut registry.lock());
-    let logic = Arc::new(RemoteLogic::new(any_logic));
-    let comet = Comet::build(
-        config.comet,
-        logic,
-        client.trust(),
-        &mut registry.lock(),
-        readiness,
-    )?;
-    banner.comet(comet.addresses());
-    Ok(vec![comet.spawn()])
-}
+impl Process<'_> {
+    fn all(&mut self) -> anyhow::Result<Vec<Stage>> {
+        let push_log = self.outside.push_log(&self.config)?;
+        let logic = self.logic(Entrance {
+            push_log: Arc::clone(&push_log),
+            service: None,
+        })?;
+        let comet = self.comet(logic.service())?;
+        let job = self.job(
+            push_log,
+            vec![Peer {
+                server: comet.server().to_owned(),
+                comet: comet.service(),
+            }],
+        )?;
+        let comet_lease = self.lease("comet.lease", NodeRole::Comet, comet.status());
+        let logic_lease = self.lease("logic.lease", NodeRole::Logic, logic.status());
+        let logic = logic.spawn();
+        Ok(vec![
+            logic.push,
+            job.spawn(),
+            comet.spawn(),
+            comet_lease,
+            logic.rest,
+            logic_lease,
+        ])
+    }
 
-fn logic(
-    config: Config,
-    client: &Client,
-    registry: &SharedRegistry,
-    readiness: &Readiness,
-    banner: &mut Banner,
-) -> anyhow::Result<Vec<Stage>> {
-    let push_log: Arc<dyn PushLog> = Arc::new(MemoryPushLog::new(config.push_log.memory));
-    let service = PushLogService::new(Arc::clone(&push_log), config.push_log.service);
-    let deps = Deps {
-        push_log,
-        push_log_service: Some(service.into_server()),
-        kafka: None,
-        dedup: Arc::new(MemoryDedup::new(DedupConfig::default())),
-        trust: client.trust().clone(),
-        sessions: Arc::new(MemorySessions::new(config.sessions.memory)),
-        comets: None,
-        registry: registry.clone(),
-        readiness: readiness.clone(),
-    };
-    let logic = Logic::build(config.logic, deps)?;
-    banner.logic(&logic.addresses());
-    let logic = logic.spawn();
-    Ok(vec![logic.push, logic.rest])
-}
+    fn comet_alone(&mut self) -> anyhow::Result<Vec<Stage>> {
+        let any_logic = logics::any(
+            self.outside.nodes.watch(NodeRole::Logic),
+            &self.client,
+            self.config.grpc.balance.clone(),
+            &mut self.registry.lock(),
+        );
+        let comet = self.comet(Arc::new(RemoteLogic::new(any_logic)))?;
+        let lease = self.lease("comet.lease", NodeRole::Comet, comet.status());
+        Ok(vec![comet.spawn(), lease])
+    }
 
-fn job(
-    config: Config,
-    client: &Client,
-    registry: &SharedRegistry,
-    readiness: &Readiness,
-    banner: &mut Banner,
-) -> anyhow::Result<Vec<Stage>> {
-    let logs = config.peers.push_logs(client)?;
-    let push_log = Arc::new(RemotePushLog::new(logs, config.push_log.remote));
-    banner.job(config.peers.comets.len());
-    let comets = Comets {
-        local: Vec::new(),
-        remote: Some(remote_comets(&config.peers, client)),
-    };
-    let job = Job::build(
-        config.job,
-        push_log,
-        comets,
-        &mut registry.lock(),
-        readiness,
-    )?;
-    Ok(vec![job.spawn()])
-}
+    fn logic_alone(&mut self) -> anyhow::Result<Vec<Stage>> {
+        let entrance = self.outside.entrance(&self.config)?;
+        let logic = self.logic(entrance)?;
+        let lease = self.lease("logic.lease", NodeRole::Logic, logic.status());
+        let logic = logic.spawn();
+        Ok(vec![logic.push, logic.rest, lease])
+    }
 
-fn remote_comets(peers: &Peers, client: &Client) -> Remote {
-    let client = client.clone();
-    Remote::new(peers.nodes(), move |address| client.connect(address))
+    fn job_alone(&mut self) -> anyhow::Result<Vec<Stage>> {
+        let push_log = self.outside.exit(&self.config, &self.client)?;
+        self.banner.job(&self.config.registry);
+        Ok(vec![self.job(push_log, Vec::new())?.spawn()])
+    }
+
+    fn logic(&mut self, entrance: Entrance) -> anyhow::Result<Logic> {
+        let deps = Deps {
+            push_log: entrance.push_log,
+            push_log_service: entrance.service,
+            trust: self.client.trust().clone(),
+            sessions: self.outside.sessions(&self.config)?,
+            dedup: self.outside.dedup(&self.config)?,
+            comets: self
+                .config
+                .registry_has_status()
+                .then(|| self.outside.nodes.watch(NodeRole::Comet)),
+            kafka: Some(self.config.kafka.clone()),
+            registry: self.registry.clone(),
+            readiness: self.readiness.clone(),
+        };
+        let logic = Logic::build(self.config.logic.clone(), deps).context("logic")?;
+        self.banner.logic(&logic.addresses());
+        Ok(logic)
+    }
+
+    fn comet(&mut self, logic: Arc<dyn LogicService>) -> anyhow::Result<Comet> {
+        let comet = Comet::build(
+            self.config.comet.clone(),
+            logic,
+            self.client.trust(),
+            &mut self.registry.lock(),
+            self.readiness,
+        )
+        .context("comet")?;
+        self.banner.comet(comet.addresses());
+        Ok(comet)
+    }
+
+    /// A job for the comets of this process and those that the registry knows.
+    fn job(&self, push_log: Arc<dyn PushLog>, local: Vec<Peer>) -> anyhow::Result<Job> {
+        let client = self.client.clone();
+        let nodes = self.outside.comets(&self.config);
+        let remote = nodes.map(|nodes| Remote::new(nodes, move |addr| client.connect(addr)));
+        let job = Job::build(
+            self.config.job.clone(),
+            push_log,
+            Comets { local, remote },
+            &mut self.registry.lock(),
+            self.readiness,
+        );
+        job.context("job")
+    }
+
+    fn lease(
+        &self,
+        name: &'static str,
+        role: NodeRole,
+        status: tokio::sync::watch::Receiver<halley_proto::halley::node::NodeStatus>,
+    ) -> Stage {
+        lease::stage(name, Arc::clone(&self.outside.nodes), role, status)
+    }
 }

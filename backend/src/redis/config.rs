@@ -70,7 +70,7 @@ pub enum ConfigError {
 
 impl Config {
     /// Checks what the types cannot.
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
+    pub fn check(&self) -> Result<(), ConfigError> {
         let invalid = |key, problem: &str| {
             Err(ConfigError::Invalid {
                 key,

@@ -35,11 +35,11 @@ pub struct RegistryConfig {
 #[serde(rename_all = "snake_case")]
 pub enum RegistryKind {
     /// A list in the configuration.
+    #[default]
     Fixed,
     /// DNS records, polled.
     Dns,
     /// Leases in Redis.
-    #[default]
     Redis,
     /// Leases in bilibili/discovery.
     Discovery,

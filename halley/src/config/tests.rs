@@ -110,7 +110,7 @@ fn what_is_printed_is_what_is_in_force() {
     let config = set(&[
         ("comet.tcp.bind", "127.0.0.1:1"),
         ("logic.nodes.regions", "{ north = ['10.1.0.0/16'] }"),
-        ("peers.comets", "[{ server = 'a', addr = '10.0.0.1:3109' }]"),
+        ("registry.fixed.comets", "[{ server = 'a', addr = '10.0.0.1:3109' }]"),
         ("logic.http.keys_file", "/etc/halley/keys"),
         ("logic.http.keys", "visible"),
     ])
@@ -228,24 +228,24 @@ fn a_role_alone_needs_its_peers() {
         let config = set(sets).unwrap();
         format!("{:#}", config.check(role).unwrap_err())
     }
-    let logic = ("peers.logic", "10.0.0.1:3119");
+    let logic = ("registry.fixed.logics", "10.0.0.1:3119");
 
-    assert!(error(&[], Role::Comet).starts_with("peers.logic is empty"));
-    assert!(error(&[], Role::Job).starts_with("peers.logic is empty"));
-    assert!(error(&[logic], Role::Job).starts_with("peers.comets is empty"));
+    assert!(error(&[], Role::Comet).starts_with("registry.fixed.logics is empty"));
+    assert!(error(&[], Role::Job).starts_with("registry.fixed.logics is empty"));
+    assert!(error(&[logic], Role::Job).starts_with("registry.fixed.comets is empty"));
     set(&[logic]).unwrap().check(Role::Comet).unwrap();
 
-    let comets = ("peers.comets", "[{ server = 'a', addr = '10.0.0.2:3109' }]");
+    let comets = ("registry.fixed.comets", "[{ server = 'a', addr = '10.0.0.2:3109' }]");
     set(&[logic, comets]).unwrap().check(Role::Job).unwrap();
 
     let twice = "[{ server = 'a', addr = 'b:1' }, { server = 'a', addr = 'c:1' }]";
     assert_eq!(
-        error(&[logic, ("peers.comets", twice)], Role::Job),
-        "peers.comets: a is listed twice"
+        error(&[logic, ("registry.fixed.comets", twice)], Role::Job),
+        "registry.fixed.comets lists \"a\" twice"
     );
     assert_eq!(
-        error(&[("peers.logic", "10.0.0.1")], Role::Comet),
-        "peers.logic: \"10.0.0.1\" is not host:port"
+        error(&[("registry.fixed.logics", "10.0.0.1")], Role::Comet),
+        "registry.fixed.logics has \"10.0.0.1\", which is not host:port"
     );
 }
 

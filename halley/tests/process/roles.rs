@@ -11,11 +11,11 @@ use tempfile::TempDir;
 #[test]
 fn a_push_travels_through_three_processes() {
     let (logic, at_logic) = Halley::serve(&["logic"]);
-    let peers = format!("--set=peers.logic={}", at_logic.at("logic grpc"));
+    let peers = format!("--set=registry.fixed.logics={}", at_logic.at("logic grpc"));
     let admin = "--set=admin.bind=127.0.0.1:0";
     let (comet, at_comet) = Halley::serve(&["comet", &peers, admin]);
     let comets = format!(
-        "--set=peers.comets=[{{ server = 'comet-test', addr = '{}' }}]",
+        "--set=registry.fixed.comets=[{{ server = 'comet-test', addr = '{}' }}]",
         at_comet.at("comet grpc")
     );
     let (job, _) = Halley::serve(&["job", &peers, &comets]);
@@ -46,7 +46,7 @@ fn a_push_travels_through_three_processes() {
 #[test]
 fn a_draining_logic_waits_for_a_job_to_take_what_it_accepted() {
     let (mut logic, at_logic) = Halley::serve(&["logic"]);
-    let peers = format!("--set=peers.logic={}", at_logic.at("logic grpc"));
+    let peers = format!("--set=registry.fixed.logics={}", at_logic.at("logic grpc"));
     let (_comet, at_comet) = Halley::serve(&["comet", &peers]);
     let url = at_comet.at("tcp ");
     let args = ["connect", &url, "--room", "live://1000", "--count", "1"];
@@ -59,7 +59,7 @@ fn a_draining_logic_waits_for_a_job_to_take_what_it_accepted() {
         .stderr
         .wait_for(r#""message":"draining stage","stage":"logic""#);
     let comets = format!(
-        "--set=peers.comets=[{{ server = 'comet-test', addr = '{}' }}]",
+        "--set=registry.fixed.comets=[{{ server = 'comet-test', addr = '{}' }}]",
         at_comet.at("comet grpc")
     );
     let (_job, _) = Halley::serve(&["job", &peers, &comets]);
