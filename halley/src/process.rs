@@ -74,6 +74,7 @@ async fn start_and_run(role: Role, config: Config, banner: bool) -> anyhow::Resu
     let drains = Drains::default();
     let deadline = config.drain.deadline;
     let built = roles::build(role, config, &registry, &readiness, &drains)?;
+    let _watching = built.nodes;
     let announcing = async {
         readiness.ready().await;
         announce(&built.banner, banner);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use halley_backend::push_log::PushLog;
-use halley_backend::registry::Role as NodeRole;
+use halley_backend::registry::{Registry, Role as NodeRole};
 use halley_comet::Comet;
 use halley_job::{Comets, Job, Peer, Remote};
 use halley_logic::{Deps, Logic};
@@ -26,6 +26,8 @@ pub(crate) struct Built {
     pub(crate) banner: Banner,
     /// To be watched, so that new certificates are taken over.
     pub(crate) trust: Trust,
+    /// To be held: what watches the nodes learns nothing more without it.
+    pub(crate) nodes: Arc<dyn Registry>,
 }
 
 /// Builds every role, which binds its sockets, before any of them starts: a
@@ -59,7 +61,11 @@ pub(crate) fn build(
         Role::Logic => process.logic_alone(),
         Role::Job => process.job_alone(),
     }?;
-    let mut banner = process.banner;
+    let Process {
+        mut banner,
+        outside,
+        ..
+    } = process;
     if let Some(admin) = admin {
         banner.admin(admin.address());
         stages.push(admin.spawn());
@@ -68,6 +74,7 @@ pub(crate) fn build(
         stages,
         banner,
         trust,
+        nodes: outside.nodes,
     })
 }
 

@@ -238,7 +238,7 @@ fn shared_config(options: &Options, kafka: &Kafka, redis: &Redis) -> String {
     let brokers: Vec<_> = kafka.split(',').collect();
     format!(
         "[kafka]\nbrokers = {brokers:?}\n[push_log]\nkind = \"kafka\"\n\
-         [push_log.kafka]\nreplication = {replicas}\n\
+         [push_log.kafka.create_topic]\nreplication = {replicas}\n\
          [redis]\nurls = [\"{}\"]\n[sessions]\nkind = \"redis\"\n\
          [registry]\nkind = \"redis\"\n{}\n",
         redis.url(),

@@ -73,9 +73,9 @@ impl Account {
         account
     }
 
-    /// Whether nothing more can be expected to arrive.
+    /// Whether all has arrived that anyone waits for.
     pub(super) fn is_settled(&self) -> bool {
-        self.accepted == self.delivered
+        self.accepted == self.delivered + self.away
     }
 
     fn count_answers(&mut self, pushes: &[Push]) {
