@@ -173,7 +173,8 @@ impl Config {
             ),
             Role::Job => {
                 ensure!(
-                    self.push_log.kind != PushLogKind::Memory || !self.registry.fixed.logics.is_empty(),
+                    self.push_log.kind != PushLogKind::Memory
+                        || !self.registry.fixed.logics.is_empty(),
                     "registry.fixed.logics is empty: a job alone needs the gRPC address of each logic \
                      to take pushes from, or push_log.kind = \"kafka\""
                 );
@@ -195,7 +196,10 @@ impl Config {
 
     /// Whether the registry also tells how busy nodes are, and who is draining.
     pub(crate) fn registry_has_status(&self) -> bool {
-        matches!(self.registry.kind, RegistryKind::Redis | RegistryKind::Discovery)
+        matches!(
+            self.registry.kind,
+            RegistryKind::Redis | RegistryKind::Discovery
+        )
     }
 
     pub(crate) fn uses_redis(&self) -> bool {

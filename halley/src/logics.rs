@@ -20,7 +20,10 @@ pub(crate) fn any(
     let (sender, targets) = watch::channel(targets(&nodes.borrow_and_update()));
     TaskTracker::new().spawn(async move {
         while nodes.changed().await.is_ok() {
-            if sender.send(self::targets(&nodes.borrow_and_update())).is_err() {
+            if sender
+                .send(self::targets(&nodes.borrow_and_update()))
+                .is_err()
+            {
                 return;
             }
         }

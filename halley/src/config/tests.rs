@@ -110,7 +110,10 @@ fn what_is_printed_is_what_is_in_force() {
     let config = set(&[
         ("comet.tcp.bind", "127.0.0.1:1"),
         ("logic.nodes.regions", "{ north = ['10.1.0.0/16'] }"),
-        ("registry.fixed.comets", "[{ server = 'a', addr = '10.0.0.1:3109' }]"),
+        (
+            "registry.fixed.comets",
+            "[{ server = 'a', addr = '10.0.0.1:3109' }]",
+        ),
         ("logic.http.keys_file", "/etc/halley/keys"),
         ("logic.http.keys", "visible"),
     ])
@@ -235,7 +238,10 @@ fn a_role_alone_needs_its_peers() {
     assert!(error(&[logic], Role::Job).starts_with("registry.fixed.comets is empty"));
     set(&[logic]).unwrap().check(Role::Comet).unwrap();
 
-    let comets = ("registry.fixed.comets", "[{ server = 'a', addr = '10.0.0.2:3109' }]");
+    let comets = (
+        "registry.fixed.comets",
+        "[{ server = 'a', addr = '10.0.0.2:3109' }]",
+    );
     set(&[logic, comets]).unwrap().check(Role::Job).unwrap();
 
     let twice = "[{ server = 'a', addr = 'b:1' }, { server = 'a', addr = 'c:1' }]";

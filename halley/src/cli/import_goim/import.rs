@@ -145,6 +145,9 @@ impl Import {
         for decision in &self.decisions {
             let _ = writeln!(text, "  {decision}");
         }
+        text.push_str(
+            "then, for each role: halley check-config --role comet --config halley.toml\n",
+        );
         text
     }
 

@@ -6,6 +6,8 @@ use tempfile::TempDir;
 use toml::Table;
 
 use super::*;
+use crate::config::Config;
+use crate::process::Role;
 
 #[derive(Parser)]
 struct Command {
@@ -137,6 +139,19 @@ fn the_config_has_what_goim_had() {
 #[test]
 fn what_is_not_in_the_config_is_named() {
     insta::assert_snapshot!(all().report());
+}
+
+#[test]
+fn every_role_can_start_with_the_config() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("halley.toml");
+    fs::write(&file, all().render()).unwrap();
+
+    let config = Config::load(Some(&file), [], &[]).unwrap();
+
+    for role in [Role::Comet, Role::Logic, Role::Job] {
+        config.check(role).unwrap();
+    }
 }
 
 #[test]
