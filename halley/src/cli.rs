@@ -31,11 +31,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Hold clients' connections only; logic is in other processes, which [registry] knows
+    /// Hold clients' connections only; the registry knows where logic is
     Comet(ServeArgs),
     /// Authenticate, route and take pushes only
     Logic(ServeArgs),
-    /// Carry pushes only, from [push_log] to the comets that [registry] knows
+    /// Carry pushes only, from the push log to the comets that the registry knows
     Job(ServeArgs),
     /// Check the configuration as a start would, and say what is wrong with it
     CheckConfig(CheckArgs),

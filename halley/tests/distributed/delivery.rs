@@ -10,9 +10,11 @@ pub(crate) async fn every_way_of_pushing_reaches_every_transport(cluster: &mut C
     let mut clients = Vec::new();
     for (number, comet) in (1..).zip(&cluster.comets) {
         let (tcp, websocket) = (format!("ways-{number}-t"), format!("ways-{number}-w"));
-        let user = |key| (number, key, "live://ways");
-        clients.push(Client::log_in(Transport::Tcp, comet.tcp, user(&tcp)).await);
-        clients.push(Client::log_in(Transport::Websocket, comet.websocket, user(&websocket)).await);
+        let room = "live://ways";
+        let user = (number, tcp.as_str(), room);
+        clients.push(Client::log_in(Transport::Tcp, comet.tcp, user).await);
+        let user = (number, websocket.as_str(), room);
+        clients.push(Client::log_in(Transport::Websocket, comet.websocket, user).await);
     }
 
     push_ok(

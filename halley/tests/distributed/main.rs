@@ -4,6 +4,8 @@
 //! after another; `cargo test --test distributed -- NAME` runs those with NAME
 //! in theirs.
 
+#![allow(clippy::print_stdout, reason = "it is its own test runner")]
+
 mod bad_input;
 mod delivery;
 mod faults;
@@ -15,19 +17,19 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
+use futures_util::future::LocalBoxFuture;
 use halley_tests::cluster::{Cluster, Options};
 
 type Case = (
     &'static str,
-    for<'a> fn(&'a mut Cluster) -> BoxFuture<'a, ()>,
+    for<'a> fn(&'a mut Cluster) -> LocalBoxFuture<'a, ()>,
 );
 
 macro_rules! cases {
     ($($module:ident::$case:ident,)*) => {
         &[$((
             concat!(stringify!($module), "::", stringify!($case)),
-            |cluster| $module::$case(cluster).boxed(),
+            |cluster| $module::$case(cluster).boxed_local(),
         )),*]
     };
 }

@@ -51,7 +51,7 @@ impl Client {
             op: Op::AUTH,
             seq: 1,
         };
-        let body = auth.encode().into();
+        let body = auth.to_json().into();
         let sent = client.connection.send(Packet { header, body }).await;
         sent.expect("sent");
         let reply = client.next().await;
