@@ -57,7 +57,7 @@ pub(super) const WATCHED: &[Watched] = &[
     },
 ];
 
-/// See the [module](self).
+/// Readings of the processes of a cluster, summed up.
 #[derive(Debug)]
 pub struct Counts {
     sums: Arc<Mutex<HashMap<SocketAddr, Seen>>>,
