@@ -11,7 +11,9 @@ use halley_logic::{Deps, Logic};
 use halley_node::grpc::{Client, Trust};
 use halley_node::{Drains, Readiness, SharedRegistry, Stage, admin};
 use halley_proto::goim::logic::logic_server::Logic as LogicService;
+use halley_proto::halley::node::NodeStatus;
 use halley_proto::remote::RemoteLogic;
+use tokio::sync::watch;
 
 use crate::banner::Banner;
 use crate::config::Config;
@@ -103,17 +105,14 @@ impl Process<'_> {
                 comet: comet.service(),
             }],
         )?;
-        let comet_lease = self.lease("comet.lease", NodeRole::Comet, comet.status());
-        let logic_lease = self.lease("logic.lease", NodeRole::Logic, logic.status());
+        let comet_lease = self.lease("comet.lease", NodeRole::Comet, || comet.status());
+        let logic_lease = self.lease("logic.lease", NodeRole::Logic, || logic.status());
         let logic = logic.spawn();
-        Ok(vec![
-            logic.push,
-            job.spawn(),
-            comet.spawn(),
-            comet_lease,
-            logic.rest,
-            logic_lease,
-        ])
+        let mut stages = vec![logic.push, job.spawn(), comet.spawn()];
+        stages.extend(comet_lease);
+        stages.push(logic.rest);
+        stages.extend(logic_lease);
+        Ok(stages)
     }
 
     fn comet_alone(&mut self) -> anyhow::Result<Vec<Stage>> {
@@ -124,16 +123,20 @@ impl Process<'_> {
             &mut self.registry.lock(),
         );
         let comet = self.comet(Arc::new(RemoteLogic::new(any_logic)))?;
-        let lease = self.lease("comet.lease", NodeRole::Comet, comet.status());
-        Ok(vec![comet.spawn(), lease])
+        let lease = self.lease("comet.lease", NodeRole::Comet, || comet.status());
+        let mut stages = vec![comet.spawn()];
+        stages.extend(lease);
+        Ok(stages)
     }
 
     fn logic_alone(&mut self) -> anyhow::Result<Vec<Stage>> {
         let entrance = self.outside.entrance(&self.config)?;
         let logic = self.logic(entrance)?;
-        let lease = self.lease("logic.lease", NodeRole::Logic, logic.status());
+        let lease = self.lease("logic.lease", NodeRole::Logic, || logic.status());
         let logic = logic.spawn();
-        Ok(vec![logic.push, logic.rest, lease])
+        let mut stages = vec![logic.push, logic.rest];
+        stages.extend(lease);
+        Ok(stages)
     }
 
     fn job_alone(&mut self) -> anyhow::Result<Vec<Stage>> {
@@ -190,12 +193,16 @@ impl Process<'_> {
         job.context("job")
     }
 
+    /// The node's place in the registry, if nodes have one there. Without, nobody
+    /// may hold its status: a comet that is watched drains more slowly.
     fn lease(
         &self,
         name: &'static str,
         role: NodeRole,
-        status: tokio::sync::watch::Receiver<halley_proto::halley::node::NodeStatus>,
-    ) -> Stage {
-        lease::stage(name, Arc::clone(&self.outside.nodes), role, status)
+        status: impl FnOnce() -> watch::Receiver<NodeStatus>,
+    ) -> Option<Stage> {
+        let nodes = Arc::clone(&self.outside.nodes);
+        let is_needed = self.config.registry_has_status();
+        is_needed.then(|| lease::stage(name, nodes, role, status()))
     }
 }

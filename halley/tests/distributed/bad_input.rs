@@ -115,7 +115,7 @@ fn dead_letters(cluster: &Cluster, count: usize) -> Vec<(Vec<u8>, String)> {
         let headers = record.headers().expect("headers");
         let reason = headers
             .iter()
-            .find(|header| header.key == "reason")
+            .find(|header| header.key == "halley-reason")
             .and_then(|header| header.value)
             .map(|value| String::from_utf8_lossy(value).into_owned());
         let payload = record.payload().expect("a value").to_vec();
