@@ -53,16 +53,16 @@ struct Members {
     roomless: Member,
 }
 
-struct Fixture<'a> {
-    fleet: &'a Fleet,
+struct Fixture<'f, 'a> {
+    fleet: &'f mut Fleet<'a>,
     members: Members,
     pushes: AtomicUsize,
 }
 
 /// Connects clients and asks everything.
-pub(crate) async fn run(fleet: &Fleet) -> Vec<(Check, Outcome)> {
+pub(crate) async fn run(fleet: &mut Fleet<'_>) -> Vec<(Check, Outcome)> {
     let mut outcomes = Vec::new();
-    let fixture = match Fixture::new(fleet).await {
+    let mut fixture = match Fixture::new(fleet).await {
         Ok(fixture) => fixture,
         Err(error) => {
             outcomes.push(("log in", Outcome::Failed(format!("{error:#}"))));
@@ -86,11 +86,12 @@ pub(crate) async fn run(fleet: &Fleet) -> Vec<(Check, Outcome)> {
     note("node list", fixture.node_list().await);
     note("change room", fixture.change_room().await);
     note("same key again", fixture.same_key_again().await);
+    note("other job", fixture.other_job().await);
     outcomes
 }
 
-impl<'a> Fixture<'a> {
-    async fn new(fleet: &'a Fleet) -> anyhow::Result<Self> {
+impl<'f, 'a> Fixture<'f, 'a> {
+    async fn new(fleet: &'f mut Fleet<'a>) -> anyhow::Result<Self> {
         // With two comets, the members of the first room are not on the same one.
         let first = fleet.comets.first().context("no comet")?;
         let last = fleet.comets.last().context("no comet")?;
@@ -259,6 +260,24 @@ impl<'a> Fixture<'a> {
         back.received("again by key").await?;
         self.push("mids", "mids=3", "again by user").await?;
         back.received("again by user").await?;
+        Ok(Outcome::Good)
+    }
+
+    /// What was pushed while there was no job is delivered by one of the other
+    /// kind, which goes on where the first one ended.
+    async fn other_job(&mut self) -> anyhow::Result<Outcome> {
+        self.fleet.end_job().await?;
+        let Members { tcp, .. } = &self.members;
+        let before = tcp.messages("").len();
+        for body in ["between 1", "between 2", "between 3"] {
+            self.push("room", "type=live&room=1", body).await?;
+        }
+        self.fleet.exchange_job()?;
+        for body in ["between 1", "between 2", "between 3"] {
+            self.members.tcp.received(body).await?;
+        }
+        let more = self.members.tcp.messages("").len() - before;
+        ensure!(more == 3, "{more} messages instead of 3");
         Ok(Outcome::Good)
     }
 

@@ -45,7 +45,8 @@ pub(crate) enum Nodes {
 pub(crate) struct Mix {
     pub(crate) comet: Nodes,
     pub(crate) logic: Nodes,
-    pub(crate) job: Nodes,
+    /// goim's and Halley's cannot share their work.
+    pub(crate) job: Kind,
 }
 
 #[derive(Debug)]
@@ -63,12 +64,14 @@ pub(crate) struct Engines {
 
 /// A running mix; everything but the engines is killed with this value.
 #[derive(Debug)]
-pub(crate) struct Fleet {
+pub(crate) struct Fleet<'a> {
     pub(crate) mix: Mix,
     pub(crate) comets: Vec<Comet>,
     pub(crate) logics: Vec<Logic>,
-    processes: Vec<Process>,
-    dir: TempDir,
+    /// Who feeds ends before who is fed.
+    job: Process,
+    _others: Vec<Process>,
+    plan: Plan<'a>,
 }
 
 #[derive(Debug)]
@@ -82,6 +85,15 @@ pub(crate) struct Comet {
 pub(crate) struct Logic {
     pub(crate) kind: Kind,
     pub(crate) http: SocketAddr,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Goim => "goim",
+            Self::Halley => "halley",
+        })
+    }
 }
 
 impl fmt::Display for Nodes {
@@ -111,12 +123,12 @@ impl Nodes {
 }
 
 impl Mix {
-    /// All that may be mixed: jobs of both cannot share their work.
+    /// All that may be mixed.
     pub(crate) fn all() -> Vec<Self> {
         let mut all = Vec::new();
         for comet in [Nodes::Goim, Nodes::Halley, Nodes::Both] {
             for logic in [Nodes::Goim, Nodes::Halley, Nodes::Both] {
-                for job in [Nodes::Goim, Nodes::Halley] {
+                for job in [Kind::Goim, Kind::Halley] {
                     all.push(Self { comet, logic, job });
                 }
             }
@@ -125,15 +137,15 @@ impl Mix {
     }
 
     pub(crate) fn is_all_halley(self) -> bool {
-        [self.comet, self.logic, self.job] == [Nodes::Halley; 3]
+        [self.comet, self.logic] == [Nodes::Halley; 2] && self.job == Kind::Halley
     }
 }
 
-impl Fleet {
+impl<'a> Fleet<'a> {
     pub(crate) async fn start(
         mix: Mix,
-        binaries: &Binaries,
-        engines: &Engines,
+        binaries: &'a Binaries,
+        engines: &'a Engines,
     ) -> anyhow::Result<Self> {
         let mut plan = Plan::new(mix, binaries, engines)?;
         let mut processes = vec![plan.discovery()?];
@@ -157,32 +169,39 @@ impl Fleet {
             .await?;
         plan.registered("logic", logics.len(), &mut processes)
             .await?;
-        for (kind, number) in mix.job.kinds().iter().zip(1..) {
-            processes.push(plan.job(*kind, number)?);
-        }
         Ok(Self {
             mix,
             comets,
             logics,
-            processes,
-            dir: plan.dir,
+            job: plan.job(mix.job)?,
+            _others: processes,
+            plan,
         })
+    }
+
+    /// Ends the job in order.
+    pub(crate) async fn end_job(&mut self) -> anyhow::Result<()> {
+        self.job.end().await
+    }
+
+    /// Starts a job of the other kind in its place.
+    pub(crate) fn exchange_job(&mut self) -> anyhow::Result<()> {
+        let other = match self.mix.job {
+            Kind::Goim => Kind::Halley,
+            Kind::Halley => Kind::Goim,
+        };
+        self.job = self.plan.job(other)?;
+        Ok(())
     }
 
     /// Leaves configurations and logs behind for a person to read.
     pub(crate) fn keep_logs(&mut self) -> &Path {
-        self.dir.disable_cleanup(true);
-        self.dir.path()
+        self.plan.dir.disable_cleanup(true);
+        self.plan.dir.path()
     }
 }
 
-impl Drop for Fleet {
-    fn drop(&mut self) {
-        // In the order in which a person would: who feeds ends first.
-        while self.processes.pop().is_some() {}
-    }
-}
-
+#[derive(Debug)]
 struct Plan<'a> {
     binaries: &'a Binaries,
     engines: &'a Engines,
@@ -292,7 +311,7 @@ impl<'a> Plan<'a> {
         Ok((Logic { kind, http }, process))
     }
 
-    fn job(&self, kind: Kind, number: usize) -> anyhow::Result<Process> {
+    fn job(&self, kind: Kind) -> anyhow::Result<Process> {
         let config = format!(
             "[discovery]\nnodes = [\"127.0.0.1:{discovery}\"]\n\
              [kafka]\ntopic = \"{name}\"\ngroup = \"{name}\"\nbrokers = [\"{brokers}\"]\n",
@@ -300,7 +319,8 @@ impl<'a> Plan<'a> {
             name = self.name,
             brokers = self.engines.kafka.brokers(),
         );
-        let name = format!("job-{number}");
+        // Either may come after the other.
+        let name = format!("job-{kind}");
         match kind {
             Kind::Goim => self.goim(&name, &config, &[]),
             Kind::Halley => self.halley(&name, &config, &[]),

@@ -91,7 +91,7 @@ async fn try_out(
 ) -> anyhow::Result<Vec<(Check, Outcome)>> {
     engines.redis.flush_all()?;
     let mut fleet = Fleet::start(mix, binaries, engines).await?;
-    let outcomes = checks::run(&fleet).await;
+    let outcomes = checks::run(&mut fleet).await;
     if outcomes
         .iter()
         .any(|(_, outcome)| matches!(outcome, Outcome::Failed(_)))
@@ -110,7 +110,11 @@ fn table(results: &[(Mix, Vec<(Check, Outcome)>)]) -> Table {
     let head = ["comet", "logic", "job"].map(str::to_owned);
     table.set_header(head.into_iter().chain(checks.into_iter().flatten()));
     for (mix, outcomes) in results {
-        let nodes = [mix.comet, mix.logic, mix.job].map(|nodes| nodes.to_string());
+        let nodes = [
+            mix.comet.to_string(),
+            mix.logic.to_string(),
+            mix.job.to_string(),
+        ];
         let outcomes = outcomes.iter().map(|(_, outcome)| outcome.to_string());
         table.add_row(nodes.into_iter().chain(outcomes));
     }

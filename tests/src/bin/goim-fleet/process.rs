@@ -3,8 +3,14 @@
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::{Instant, sleep};
+
+const END_MAX: Duration = Duration::from_mins(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// It is killed with this value.
 #[derive(Debug)]
@@ -31,6 +37,17 @@ impl Process {
             child,
             log,
         })
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) async fn end(&mut self) -> anyhow::Result<()> {
+        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        let until = Instant::now() + END_MAX;
+        while self.child.try_wait()?.is_none() {
+            ensure!(Instant::now() < until, "{} does not end", self.name);
+            sleep(LOOK_AGAIN).await;
+        }
+        Ok(())
     }
 
     /// Says the last words of one that has ended.
