@@ -83,7 +83,7 @@ const DROPPED: &[(Role, &[&str], &str)] = &[
     (
         Role::Job,
         &["comet"],
-        "what waits for a comet is bounded by job.lanes and job.lane_parts_max",
+        "what waits for a comet is bounded by job.link_parts_max and job.lane_parts_max",
     ),
     (
         Role::Job,
