@@ -84,7 +84,9 @@ async fn while_the_service_fails_logins_are_refused() {
 
     let samples = gateway.api.metrics().await;
     let unavailable = samples.sum("halley_logic_connects_total", &["\"unavailable\""]);
-    assert_eq!(unavailable, 4);
+    // Four logins, and what comet's budget lets it ask again.
+    let retries = u64::from(halley_comet::Config::default().logic.retries_min);
+    assert!((4..=4 + retries).contains(&unavailable), "{unavailable}");
     gateway.drain().await;
 }
 
