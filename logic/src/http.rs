@@ -16,38 +16,35 @@ mod params;
 mod pushes;
 mod reads;
 
+use std::fmt::Display;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::body::Body;
-use axum::extract::{Request, State};
 use axum::http::header::{LOCATION, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, Method, Response, StatusCode};
-use halley_node::admin;
+use axum::http::{HeaderValue, Method, Request, Response, StatusCode};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Body;
 use tokio::time::{Instant, timeout};
+use tokio_util::task::TaskTracker;
 
 use self::access::Keys;
 use self::demo::Demo;
-pub(crate) use self::idempotency::UnderWay;
 pub use self::in_process::HttpForTests;
 use crate::core::Core;
 use crate::metrics::HttpRoute;
 
-/// All of logic's HTTP.
-pub(crate) fn router(core: Arc<Core>) -> Router {
-    let admin = admin::router(Arc::clone(&core.registry), core.readiness.clone());
-    Router::new()
-        .fallback(answer)
-        .with_state(Api::new(core))
-        .merge(admin)
-}
+/// Every answer is whole when it is given.
+pub(crate) type Answer = Response<Full<Bytes>>;
 
-/// What every request needs.
+/// All of logic's HTTP, apart from what every process answers.
 #[derive(Debug)]
-struct Api {
+pub(crate) struct Api {
     core: Arc<Core>,
     keys: Keys,
     demo: Option<Demo>,
+    /// Pushes that are not answered.
+    pushes: TaskTracker,
 }
 
 /// What a path and method name.
@@ -104,47 +101,59 @@ impl Route {
     }
 }
 
-async fn answer(State(api): State<Arc<Api>>, request: Request) -> Response<Body> {
-    let start = Instant::now();
-    let route = Route::of(request.method(), request.uri().path());
-    let response = match route {
-        Some(route) => api.handle_in_time(route, request).await,
-        None => redirect(&request).unwrap_or_else(envelope::not_found),
-    };
-    let label = route.map_or(HttpRoute::Unknown, Route::label);
-    let status = response.status().as_u16();
-    api.core.metrics.request(label, status, start.elapsed());
-    response
-}
-
 impl Api {
-    fn new(core: Arc<Core>) -> Arc<Self> {
+    /// Requests that push are in `pushes` until they are answered.
+    pub(crate) fn new(core: Arc<Core>, pushes: TaskTracker) -> Self {
         let config = &core.config;
-        Arc::new(Self {
+        Self {
             keys: Keys::new(config.http.keys.iter().map(String::as_str)),
             demo: config
                 .http
                 .demo
                 .then(|| Demo::new(config.nodes.ws_port, config.nodes.wss_port)),
             core,
-        })
+            pushes,
+        }
     }
 
-    async fn handle_in_time(&self, route: Route, request: Request) -> Response<Body> {
+    /// Answers a request of the client at `peer`.
+    pub(crate) async fn answer<B>(&self, peer: IpAddr, request: Request<B>) -> Answer
+    where
+        B: Body<Data = Bytes, Error: Display> + Unpin,
+    {
+        let start = Instant::now();
+        let route = Route::of(request.method(), request.uri().path());
+        let response = match route {
+            Some(route) => self.handle_in_time(route, peer, request).await,
+            None => redirect(&request).unwrap_or_else(envelope::not_found),
+        };
+        let label = route.map_or(HttpRoute::Unknown, Route::label);
+        let status = response.status().as_u16();
+        self.core.metrics.request(label, status, start.elapsed());
+        response
+    }
+
+    async fn handle_in_time<B>(&self, route: Route, peer: IpAddr, request: Request<B>) -> Answer
+    where
+        B: Body<Data = Bytes, Error: Display> + Unpin,
+    {
         let deadline = self.core.config.http.request_timeout;
-        timeout(deadline, self.handle(route, request))
+        timeout(deadline, self.handle(route, peer, request))
             .await
             .unwrap_or_else(|_| {
                 envelope::refused(StatusCode::GATEWAY_TIMEOUT, "request took too long")
             })
     }
 
-    async fn handle(&self, route: Route, request: Request) -> Response<Body> {
+    async fn handle<B>(&self, route: Route, peer: IpAddr, request: Request<B>) -> Answer
+    where
+        B: Body<Data = Bytes, Error: Display> + Unpin,
+    {
         let core = &self.core;
         match route {
             Route::Push(route) => {
                 if self.keys.admit(request.headers()) {
-                    pushes::answer(core, route, request).await
+                    pushes::answer(core, route, request, self.pushes.token()).await
                 } else {
                     unauthorized()
                 }
@@ -153,7 +162,8 @@ impl Api {
             Route::OnlineRoom => reads::online_room(core, query_of(&request)).await,
             Route::OnlineTotal => reads::online_total(core),
             Route::NodesWeighted => {
-                let client = access::client_ip(&request, &core.config.http.trusted_proxies);
+                let proxies = &core.config.http.trusted_proxies;
+                let client = access::client_ip(peer, request.headers(), proxies);
                 reads::nodes_weighted(core, query_of(&request), client)
             }
             Route::NodesInstances => reads::nodes_instances(core),
@@ -165,11 +175,11 @@ impl Api {
     }
 }
 
-fn query_of(request: &Request) -> &str {
+fn query_of<B>(request: &Request<B>) -> &str {
     request.uri().query().unwrap_or_default()
 }
 
-fn unauthorized() -> Response<Body> {
+fn unauthorized() -> Answer {
     let mut response = envelope::refused(StatusCode::UNAUTHORIZED, "missing or wrong key");
     response
         .headers_mut()
@@ -178,7 +188,7 @@ fn unauthorized() -> Response<Body> {
 }
 
 /// goim's router sends a path with one slash too many to the right one.
-fn redirect(request: &Request) -> Option<Response<Body>> {
+fn redirect<B>(request: &Request<B>) -> Option<Answer> {
     let path = request.uri().path().strip_suffix('/')?;
     Route::of(request.method(), path)?;
     let location = match request.uri().query() {

@@ -16,7 +16,7 @@ use halley_backend::push_log::{PushLog, PushLogService};
 use halley_backend::registry::Snapshot;
 use halley_backend::sessions::Sessions;
 use halley_node::grpc::Trust;
-use halley_node::{DrainOutcome, Latch, Readiness, SharedRegistry, Stage, listen};
+use halley_node::{DrainOutcome, Latch, Readiness, SharedRegistry, Stage, admin, listen};
 use halley_proto::goim::logic::logic_server;
 use halley_proto::halley::node::NodeStatus;
 use halley_proto::halley::push_log::push_log_server::PushLogServer;
@@ -28,7 +28,7 @@ use tokio_util::task::TaskTracker;
 use self::accept::Accept;
 use crate::config::Config;
 use crate::core::Core;
-use crate::http;
+use crate::http::Api;
 use crate::metrics::Listener;
 use crate::rpc::Rpc;
 use crate::status;
@@ -183,7 +183,8 @@ impl Logic {
                 Arc::clone(&core.metrics),
                 now.clone(),
             );
-            let router = http::router(Arc::clone(&core));
+            let api = Api::new(Arc::clone(&core), pushes);
+            let admin = admin::router(Arc::clone(&core.registry), core.readiness.clone());
             let serves_log = push_log_service.is_some();
             let services = grpc::Services {
                 rpc: Rpc::new(Arc::clone(&core)),
@@ -197,7 +198,7 @@ impl Logic {
             let served = CancellationToken::new();
             let serving = async {
                 let _served = served.clone().drop_guard();
-                let http = http1::serve(http, router, pushes, &config.http, &closing, &now);
+                let http = http1::serve(http, api, admin, &config.http, &closing, &now);
                 let grpc = grpc::serve(grpc, services, &config.rpc, &closing, &now);
                 tokio::try_join!(async { Ok(http.await) }, grpc)
             };

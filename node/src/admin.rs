@@ -26,6 +26,10 @@ use crate::{DrainOutcome, Drains, Readiness, SharedRegistry, Stage, listen};
 /// The media type of [`encode`](crate::encode)'s text.
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+const HEALTHZ: &str = "/healthz";
+const READYZ: &str = "/readyz";
+const METRICS: &str = "/metrics";
+
 /// Waits after a failed accept, so that a lack of open files does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -70,13 +74,18 @@ pub struct Server {
 /// all; `/readyz` says 503 and what it waits for until the process is ready.
 pub fn router(registry: SharedRegistry, readiness: Readiness) -> Router {
     let metrics = Router::new()
-        .route("/metrics", get(metrics))
+        .route(METRICS, get(metrics))
         .with_state(registry);
     Router::new()
-        .route("/healthz", get(async || "ok"))
-        .route("/readyz", get(readyz))
+        .route(HEALTHZ, get(async || "ok"))
+        .route(READYZ, get(readyz))
         .with_state(readiness)
         .merge(metrics)
+}
+
+/// Whether [`router`] has a route for `path`.
+pub fn answers(path: &str) -> bool {
+    [HEALTHZ, READYZ, METRICS].contains(&path)
 }
 
 async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, String) {

@@ -1,10 +1,11 @@
 //! Reads a request body up to a limit.
 
+use std::fmt::Display;
 use std::future::poll_fn;
 use std::pin::Pin;
 
-use axum::body::{Body, HttpBody};
 use bytes::{Bytes, BytesMut};
+use hyper::body::Body;
 
 /// Why a body was not read.
 #[derive(Debug, thiserror::Error)]
@@ -12,11 +13,14 @@ pub(super) enum BodyError {
     #[error("request body is larger than {0} bytes")]
     TooLarge(usize),
     #[error("request body broke off: {0}")]
-    Broken(axum::Error),
+    Broken(String),
 }
 
 /// Reads the whole body; one that came in one piece is not copied.
-pub(super) async fn read(mut body: Body, bytes_max: usize) -> Result<Bytes, BodyError> {
+pub(super) async fn read<B>(mut body: B, bytes_max: usize) -> Result<Bytes, BodyError>
+where
+    B: Body<Data = Bytes, Error: Display> + Unpin,
+{
     let too_large = BodyError::TooLarge(bytes_max);
     if body.size_hint().lower() > bytes_max as u64 {
         return Err(too_large);
@@ -43,14 +47,17 @@ pub(super) async fn read(mut body: Body, bytes_max: usize) -> Result<Bytes, Body
 }
 
 /// The next piece of data; trailers are skipped.
-async fn next(body: &mut Body) -> Result<Option<Bytes>, BodyError> {
+async fn next<B>(body: &mut B) -> Result<Option<Bytes>, BodyError>
+where
+    B: Body<Data = Bytes, Error: Display> + Unpin,
+{
     loop {
         if body.is_end_stream() {
             return Ok(None);
         }
         match poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
             None => return Ok(None),
-            Some(Err(error)) => return Err(BodyError::Broken(error)),
+            Some(Err(error)) => return Err(BodyError::Broken(error.to_string())),
             Some(Ok(frame)) => {
                 if let Ok(data) = frame.into_data() {
                     return Ok(Some(data));
@@ -62,6 +69,7 @@ async fn next(body: &mut Body) -> Result<Option<Bytes>, BodyError> {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
     use tokio_stream as stream;
 
     use super::*;

@@ -2,12 +2,14 @@
 //! backend.
 
 use aws_lc_rs::digest;
-use axum::body::Body;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, Response};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use http_body_util::Full;
+
+use super::Answer;
 
 const PAGE: &str = include_str!("demo.html");
 
@@ -29,8 +31,8 @@ impl Demo {
         }
     }
 
-    pub(super) fn respond(&self) -> Response<Body> {
-        let mut response = Response::new(Body::from(self.page.clone()));
+    pub(super) fn respond(&self) -> Answer {
+        let mut response = Response::new(Full::new(self.page.clone()));
         let headers = response.headers_mut();
         headers.insert(
             CONTENT_TYPE,

@@ -1,12 +1,12 @@
 //! goim's answer envelope: `{"code":0,"message":""[,"data":…]}`.
 
-use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode};
 use bytes::Bytes;
+use http_body_util::Full;
 
-use super::go;
 use super::params::BindError;
+use super::{Answer, go};
 
 /// The request was wrong.
 pub(super) const CODE_REQUEST: i32 = -400;
@@ -34,22 +34,22 @@ pub(super) fn data_body(data: &str) -> Bytes {
 }
 
 /// Success with `data`, which is JSON.
-pub(super) fn data(data: &str) -> Response<Body> {
+pub(super) fn data(data: &str) -> Answer {
     succeeded(data_body(data))
 }
 
 /// Success with a whole body.
-pub(super) fn succeeded(body: Bytes) -> Response<Body> {
+pub(super) fn succeeded(body: Bytes) -> Answer {
     respond(StatusCode::OK, JSON, body)
 }
 
 /// Failure in the doing: goim answers 200 with a negative code.
-pub(super) fn failed(code: i32, message: &str) -> Response<Body> {
+pub(super) fn failed(code: i32, message: &str) -> Answer {
     respond(StatusCode::OK, JSON, envelope(code, message))
 }
 
 /// The query did not bind: goim answers 400 as plain text.
-pub(super) fn unbound(error: &BindError) -> Response<Body> {
+pub(super) fn unbound(error: &BindError) -> Answer {
     respond(
         StatusCode::BAD_REQUEST,
         TEXT,
@@ -58,14 +58,14 @@ pub(super) fn unbound(error: &BindError) -> Response<Body> {
 }
 
 /// A refusal that goim does not know: the status is the code.
-pub(super) fn refused(status: StatusCode, message: &str) -> Response<Body> {
+pub(super) fn refused(status: StatusCode, message: &str) -> Answer {
     let code = -i32::from(status.as_u16());
     respond(status, JSON, envelope(code, message))
 }
 
 /// The server cannot take the request now; the client may come back after
 /// `retry_after_s` seconds.
-pub(super) fn unavailable(message: &str, retry_after_s: u64) -> Response<Body> {
+pub(super) fn unavailable(message: &str, retry_after_s: u64) -> Answer {
     let mut response = refused(StatusCode::SERVICE_UNAVAILABLE, message);
     response
         .headers_mut()
@@ -74,7 +74,7 @@ pub(super) fn unavailable(message: &str, retry_after_s: u64) -> Response<Body> {
 }
 
 /// The answer of goim's router to what it does not route.
-pub(super) fn not_found() -> Response<Body> {
+pub(super) fn not_found() -> Answer {
     respond(
         StatusCode::NOT_FOUND,
         TEXT_PLAIN,
@@ -83,8 +83,8 @@ pub(super) fn not_found() -> Response<Body> {
 }
 
 /// An answer without body that carries one header.
-pub(super) fn bare(status: StatusCode, name: HeaderName, value: HeaderValue) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
+pub(super) fn bare(status: StatusCode, name: HeaderName, value: HeaderValue) -> Answer {
+    let mut response = Response::new(Full::default());
     *response.status_mut() = status;
     response.headers_mut().insert(name, value);
     response
@@ -97,8 +97,8 @@ fn envelope(code: i32, message: &str) -> String {
     body
 }
 
-fn respond(status: StatusCode, content_type: HeaderValue, body: impl Into<Body>) -> Response<Body> {
-    let mut response = Response::new(body.into());
+fn respond(status: StatusCode, content_type: HeaderValue, body: impl Into<Bytes>) -> Answer {
+    let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response

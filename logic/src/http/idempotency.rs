@@ -8,14 +8,13 @@
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
-use axum::body::Body;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use bytes::Bytes;
 use halley_backend::dedup::{self, Begun};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use super::envelope;
+use super::{Answer, envelope};
 use crate::core::Core;
 use crate::push::PushError;
 
@@ -36,26 +35,12 @@ pub(super) struct Claim {
     digest: Digest,
 }
 
-/// Attached to a request, keeps a drain waiting until it is dropped.
-#[derive(Clone, Debug)]
-pub(crate) struct UnderWay {
-    _token: Arc<TaskTrackerToken>,
-}
-
-impl UnderWay {
-    pub(crate) fn new(token: TaskTrackerToken) -> Self {
-        Self {
-            _token: Arc::new(token),
-        }
-    }
-}
-
 /// A request under a key.
 pub(super) enum Checked {
     /// It has no key, or is the first under it.
     Do(Option<Claim>),
     /// It is answered.
-    Answered(Response<Body>),
+    Answered(Answer),
 }
 
 /// Looks at the key in `headers`; `parts` say what the request asks for.
@@ -95,7 +80,7 @@ impl Claim {
     pub(super) async fn settle(
         self,
         core: Arc<Core>,
-        under_way: Option<UnderWay>,
+        under_way: TaskTrackerToken,
         push: impl Future<Output = Result<Bytes, PushError>> + Send + 'static,
     ) -> Result<Bytes, PushError> {
         let settling = TaskTracker::new().spawn(async move {
@@ -124,7 +109,7 @@ impl Claim {
         let _ = core.dedup.abandon(&self.inner).await;
     }
 
-    fn replay(&self, stored: &Bytes) -> Response<Body> {
+    fn replay(&self, stored: &Bytes) -> Answer {
         if stored.get(..SHA256_OUTPUT_LEN) != Some(&self.digest) {
             return envelope::refused(
                 StatusCode::UNPROCESSABLE_ENTITY,

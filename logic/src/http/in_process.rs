@@ -1,17 +1,20 @@
 //! The API without a listener, for fuzzing.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::http::Request;
+use bytes::Bytes;
 use halley_backend::dedup::{DedupConfig, MemoryDedup};
 use halley_backend::push_log::{MemoryConfig, MemoryPushLog};
 use halley_backend::sessions::{Binding, MemorySessions, MemorySessionsConfig, Sessions};
 use halley_node::grpc::Trust;
 use halley_node::{Readiness, SharedRegistry};
+use http_body_util::Full;
+use tokio_util::task::TaskTracker;
 
-use super::{Api, answer, body};
+use super::{Api, body};
 use crate::config::Config;
 use crate::core::Core;
 use crate::serve::Deps;
@@ -20,7 +23,7 @@ use crate::serve::Deps;
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// The HTTP API of a node that nobody else talks to.
-pub struct HttpForTests(Arc<Api>);
+pub struct HttpForTests(Api);
 
 impl HttpForTests {
     /// A node with default settings and a push log in memory that nobody reads;
@@ -47,7 +50,7 @@ impl HttpForTests {
             readiness: Readiness::default(),
         };
         let core = Core::new(Config::default(), &deps)?;
-        Ok(Self(Api::new(core)))
+        Ok(Self(Api::new(core, TaskTracker::new())))
     }
 
     /// Answers one request with status and body; `None` when method and target
@@ -61,9 +64,10 @@ impl HttpForTests {
         let request = Request::builder()
             .method(method)
             .uri(target)
-            .body(Body::from(body))
+            .body(Full::<Bytes>::from(body))
             .ok()?;
-        let response = answer(State(Arc::clone(&self.0)), request).await;
+        let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let response = self.0.answer(peer, request).await;
         let status = response.status().as_u16();
         let body = body::read(response.into_body(), ANSWER_BYTES_MAX)
             .await

@@ -1,17 +1,18 @@
 //! `/goim/push/*`.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::Request;
-use axum::http::{Response, StatusCode};
+use axum::http::{Request, StatusCode};
 use bytes::Bytes;
+use hyper::body::Body;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::body::{self, BodyError};
 use super::idempotency::Checked;
 use super::params::{BindError, Binder};
-use super::{PushRoute, envelope, go, idempotency};
+use super::{Answer, PushRoute, envelope, go, idempotency};
 use crate::core::Core;
 use crate::metrics::{PushKind, PushOutcome};
 use crate::push::{self, PushError, Receipt};
@@ -43,8 +44,16 @@ enum Push {
     },
 }
 
-/// Answers a push.
-pub(super) async fn answer(core: &Arc<Core>, route: PushRoute, request: Request) -> Response<Body> {
+/// Answers a push, which is done with once `under_way` is dropped.
+pub(super) async fn answer<B>(
+    core: &Arc<Core>,
+    route: PushRoute,
+    request: Request<B>,
+    under_way: TaskTrackerToken,
+) -> Answer
+where
+    B: Body<Data = Bytes, Error: Display> + Unpin,
+{
     let (parts, body) = request.into_parts();
     let query = parts.uri.query().unwrap_or_default();
     let push = match Push::bind(route, query) {
@@ -83,10 +92,7 @@ pub(super) async fn answer(core: &Arc<Core>, route: PushRoute, request: Request)
     let wants_receipt = &*Binder::new(query).text(RECEIPT) == b"1";
     let work = push.run(Arc::clone(core), msg, wants_receipt);
     let result = match claim {
-        Some(claim) => {
-            let under_way = parts.extensions.get().cloned();
-            claim.settle(Arc::clone(core), under_way, work).await
-        }
+        Some(claim) => claim.settle(Arc::clone(core), under_way, work).await,
         None => work.await,
     };
     permit.end(result.as_ref().map_or_else(PushError::is_late, |_| true));
@@ -169,7 +175,7 @@ impl Push {
 
 /// The answer to a push that was not taken. goim tells no reason when pushing
 /// by key.
-fn refusal(error: &PushError, hides_errors: bool) -> Response<Body> {
+fn refusal(error: &PushError, hides_errors: bool) -> Answer {
     match error {
         PushError::Full { retry_after } => {
             envelope::unavailable(&error.to_string(), seconds(*retry_after))

@@ -3,12 +3,10 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use axum::body::Body;
-use axum::http::Response;
 use halley_proto::goim::logic::{Backoff, NodesReply};
 
 use super::params::{BindError, Binder};
-use super::{envelope, go};
+use super::{Answer, envelope, go};
 use crate::core::Core;
 use crate::nodes::Instance;
 
@@ -16,7 +14,7 @@ use crate::nodes::Instance;
 const COMET_APPID: &str = "goim.comet";
 
 /// The rooms of a type with the most members.
-pub(super) async fn online_top(core: &Core, query: &str) -> Response<Body> {
+pub(super) async fn online_top(core: &Core, query: &str) -> Answer {
     let (kind, limit) = match bind_top(query) {
         Ok(bound) => bound,
         Err(error) => return envelope::unbound(&error),
@@ -40,7 +38,7 @@ pub(super) async fn online_top(core: &Core, query: &str) -> Response<Body> {
 }
 
 /// The members of rooms.
-pub(super) async fn online_room(core: &Core, query: &str) -> Response<Body> {
+pub(super) async fn online_room(core: &Core, query: &str) -> Answer {
     let mut binder = Binder::new(query);
     let kind = lossy(&binder.text("type"));
     let rooms = binder.texts("rooms");
@@ -64,7 +62,7 @@ pub(super) async fn online_room(core: &Core, query: &str) -> Response<Body> {
 }
 
 /// Connections and client addresses of all nodes.
-pub(super) fn online_total(core: &Core) -> Response<Body> {
+pub(super) fn online_total(core: &Core) -> Answer {
     let totals = core.nodes.totals();
     envelope::data(&format!(
         r#"{{"conn_count":{},"ip_count":{}}}"#,
@@ -73,14 +71,14 @@ pub(super) fn online_total(core: &Core) -> Response<Body> {
 }
 
 /// The nodes a client should connect to.
-pub(super) fn nodes_weighted(core: &Core, query: &str, client: Option<IpAddr>) -> Response<Body> {
+pub(super) fn nodes_weighted(core: &Core, query: &str, client: IpAddr) -> Answer {
     let platform = lossy(&Binder::new(query).text("platform"));
-    let region = core.nodes.region_of(client);
+    let region = core.nodes.region_of(Some(client));
     envelope::data(&nodes_json(&core.nodes.weighted(&platform, region)))
 }
 
 /// The nodes as a service registry knows them; goim says `null` for none.
-pub(super) fn nodes_instances(core: &Core) -> Response<Body> {
+pub(super) fn nodes_instances(core: &Core) -> Answer {
     let instances = core.nodes.instances();
     if instances.is_empty() {
         return envelope::data("null");

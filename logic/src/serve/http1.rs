@@ -1,13 +1,14 @@
 //! Serves the HTTP API.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, Request};
-use axum::middleware::{self, Next};
 use halley_node::DrainOutcome;
+use halley_node::admin;
+use http_body_util::Either;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -19,42 +20,29 @@ use tokio_util::task::TaskTracker;
 use super::accept::Accept;
 use super::socket::Socket;
 use crate::config::HttpConfig;
-use crate::http::UnderWay;
+use crate::http::Api;
 
-const PUSH_PREFIX: &str = "/goim/push/";
-
-/// Serves `router` until `drain` is cancelled, then finishes what is under way,
-/// until `now` is. Requests that push are in `pushes` until they are answered.
+/// Serves `api`, and what every process answers, until `drain` is cancelled, then
+/// finishes what is under way, until `now` is.
 pub(super) async fn serve(
     accept: Accept,
-    router: Router,
-    pushes: TaskTracker,
+    api: Api,
+    admin: Router,
     config: &HttpConfig,
     drain: &CancellationToken,
     now: &CancellationToken,
 ) -> DrainOutcome {
-    let router = router.layer(middleware::from_fn(
-        move |mut request: Request, next: Next| {
-            let is_push = request.uri().path().starts_with(PUSH_PREFIX);
-            let under_way = is_push.then(|| UnderWay::new(pushes.token()));
-            if let Some(under_way) = &under_way {
-                request.extensions_mut().insert(under_way.clone());
-            }
-            async move {
-                let response = next.run(request).await;
-                drop(under_way);
-                response
-            }
-        },
-    ));
     let mut protocol = http1::Builder::new();
     protocol
         .timer(TokioTimer::new())
         .header_read_timeout(config.head_timeout)
-        .max_buf_size(config.head_bytes_max);
+        .max_buf_size(config.head_bytes_max)
+        // Answers are small: one copy costs less than a second slice of a write.
+        .writev(false);
     let server = Arc::new(Server {
         protocol,
-        service: TowerToHyperService::new(router),
+        api,
+        admin: TowerToHyperService::new(admin),
         drain: drain.clone(),
         now: now.clone(),
     });
@@ -83,16 +71,20 @@ pub(super) async fn serve(
 
 struct Server {
     protocol: http1::Builder,
-    service: TowerToHyperService<Router>,
+    api: Api,
+    admin: TowerToHyperService<Router>,
     drain: CancellationToken,
     now: CancellationToken,
 }
 
 impl Server {
     async fn serve(self: Arc<Self>, socket: Socket, peer: SocketAddr) {
-        let service = service_fn(|mut request: hyper::Request<Incoming>| {
-            request.extensions_mut().insert(ConnectInfo(peer));
-            self.service.call(request)
+        let service = service_fn(async |request: hyper::Request<Incoming>| {
+            if admin::answers(request.uri().path()) {
+                return Ok(self.admin.call(request).await?.map(Either::Left));
+            }
+            let answer = self.api.answer(peer.ip(), request).await;
+            Ok::<_, Infallible>(answer.map(Either::Right))
         });
         let connection = self
             .protocol
