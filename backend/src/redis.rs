@@ -7,6 +7,7 @@
 
 mod config;
 mod dial;
+mod gather;
 mod link;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use tokio::time::timeout;
 
 pub use config::{Config, ConfigError, Urls};
 use dial::Dialer;
+pub(crate) use gather::Gather;
 use link::Link;
 
 /// A shared connection to a Redis or a Redis Cluster.

@@ -14,7 +14,10 @@ use std::sync::{Arc, LazyLock};
 use redis::cmd;
 
 use super::{Binding, Named, Owner};
-use crate::redis::{Redis, Script, Unavailable};
+use crate::redis::{Gather, Redis, Script, Unavailable};
+
+/// Keys or users that are looked up in one round trip.
+const LOOKUPS_MAX: usize = 512;
 
 static BIND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("shared/bind.lua")));
 static RENEW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("shared/renew.lua")));
@@ -23,11 +26,22 @@ static UNBIND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("sha
 pub(super) struct Bindings {
     redis: Redis,
     expire_secs: u64,
+    servers: Gather<String, Option<Arc<str>>>,
+    owners: Gather<String, Option<Owner>>,
+    named: Gather<i64, Vec<Named>>,
 }
 
 impl Bindings {
     pub(super) fn new(redis: Redis, expire_secs: u64) -> Self {
-        Self { redis, expire_secs }
+        let lookups = || Lookups(redis.clone());
+        let (servers, owners, named) = (lookups(), lookups(), lookups());
+        Self {
+            servers: Gather::start(LOOKUPS_MAX, move |keys| servers.clone().servers(keys)),
+            owners: Gather::start(LOOKUPS_MAX, move |keys| owners.clone().owners(keys)),
+            named: Gather::start(LOOKUPS_MAX, move |mids| named.clone().named(mids)),
+            redis,
+            expire_secs,
+        }
     }
 
     pub(super) async fn bind(&self, binding: &Binding) -> Result<(), Unavailable> {
@@ -67,21 +81,41 @@ impl Bindings {
         &self,
         keys: &[String],
     ) -> Result<Vec<Option<Arc<str>>>, Unavailable> {
-        let mut mget = cmd("MGET");
-        for key in keys {
-            mget.arg(key_of(key));
-        }
-        let servers: Vec<Option<String>> = self.redis.query(&mget).await?;
-        Ok(servers.into_iter().map(|s| s.map(Arc::from)).collect())
+        self.servers.ask(keys.to_vec()).await
     }
 
     /// What is known of each key.
     pub(super) async fn owners(&self, keys: &[&str]) -> Result<Vec<Option<Owner>>, Unavailable> {
+        let keys = keys.iter().map(|key| (*key).to_owned());
+        self.owners.ask(keys.collect()).await
+    }
+
+    /// The keys that each user's hash names.
+    pub(super) async fn named(&self, mids: &[i64]) -> Result<Vec<Vec<Named>>, Unavailable> {
+        self.named.ask(mids.to_vec()).await
+    }
+}
+
+/// What is asked for many callers at once.
+#[derive(Clone)]
+struct Lookups(Redis);
+
+impl Lookups {
+    async fn servers(self, keys: Vec<String>) -> Result<Vec<Option<Arc<str>>>, Unavailable> {
         let mut mget = cmd("MGET");
-        for key in keys {
+        for key in &keys {
+            mget.arg(key_of(key));
+        }
+        let servers: Vec<Option<String>> = self.0.query(&mget).await?;
+        Ok(servers.into_iter().map(|s| s.map(Arc::from)).collect())
+    }
+
+    async fn owners(self, keys: Vec<String>) -> Result<Vec<Option<Owner>>, Unavailable> {
+        let mut mget = cmd("MGET");
+        for key in &keys {
             mget.arg(key_of(key)).arg(companion_of(key));
         }
-        let values: Vec<Option<String>> = self.redis.query(&mget).await?;
+        let values: Vec<Option<String>> = self.0.query(&mget).await?;
         let pairs = values.chunks_exact(2).map(|pair| {
             let server = pair[0].as_deref()?;
             Some(Owner {
@@ -92,13 +126,12 @@ impl Bindings {
         Ok(pairs.collect())
     }
 
-    /// The keys that each user's hash names.
-    pub(super) async fn named(&self, mids: &[i64]) -> Result<Vec<Vec<Named>>, Unavailable> {
+    async fn named(self, mids: Vec<i64>) -> Result<Vec<Vec<Named>>, Unavailable> {
         let gets: Vec<_> = mids
             .iter()
             .map(|mid| cmd("HGETALL").arg(user_of(*mid)).to_owned())
             .collect();
-        let hashes: Vec<Vec<(String, String)>> = self.redis.query_all(&gets).await?;
+        let hashes: Vec<Vec<(String, String)>> = self.0.query_all(&gets).await?;
         let named = hashes.into_iter().map(|hash| {
             let named = hash.into_iter().map(|(key, server)| Named {
                 key,
