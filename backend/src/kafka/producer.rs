@@ -3,23 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
+use rdkafka::message::OwnedHeaders;
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
 
-use super::{Config, ConfigError, log, log_error};
+use super::{Config, ConfigError};
 use budget::Budget;
+use client::Client;
+use passes::{Batch, Passes};
 
 mod budget;
-
-/// What a record may have beyond `message_bytes_max`: its headers, and what a
-/// batch of one record adds to it.
-const OVERHEAD_BYTES: usize = 64 << 10;
+mod client;
+mod passes;
 
 /// Limits of a [`Producer`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,9 +25,10 @@ pub struct ProducerConfig {
     /// Time in which Kafka must have taken a record; then it is given up.
     #[serde(with = "humantime_serde")]
     pub delivery_timeout: Duration,
-    /// How long a record waits for others to go with it.
+    /// How long records wait for those that were sent before them to arrive; then
+    /// all that wait go together. Nothing waits if nothing is on its way.
     #[serde(with = "humantime_serde")]
-    pub linger: Duration,
+    pub window_max: Duration,
     /// Key and value of one record. Brokers take 1,048,588 by default.
     pub message_bytes_max: usize,
     /// Records that Kafka has not taken yet.
@@ -43,7 +41,7 @@ impl Default for ProducerConfig {
     fn default() -> Self {
         Self {
             delivery_timeout: Duration::from_secs(5),
-            linger: Duration::from_millis(1),
+            window_max: Duration::from_millis(10),
             message_bytes_max: 1_000_000,
             queue_records_max: 100_000,
             queue_bytes_max: 64 << 20,
@@ -87,10 +85,9 @@ pub enum SendError {
 /// Sends records, idempotently and to all in-sync replicas.
 #[derive(Debug)]
 pub struct Producer {
-    kafka: Config,
     config: ProducerConfig,
     budget: Arc<Budget>,
-    client: RwLock<Arc<Client>>,
+    batches: mpsc::Sender<Batch>,
 }
 
 impl Producer {
@@ -101,20 +98,31 @@ impl Producer {
             config.queue_records_max,
             config.queue_bytes_max,
         ));
-        Ok(Self {
-            client: RwLock::new(Arc::new(Client::new(kafka, &config, &budget)?)),
+        // What the budget takes has room.
+        let (batches, waiting) = mpsc::channel(config.queue_records_max.max(1));
+        let passes = Passes {
+            client: Client::new(kafka, &config, &budget)?,
             kafka: kafka.clone(),
+            config: config.clone(),
+            budget: Arc::clone(&budget),
+            waiting,
+        };
+        // Ends with the producer, when everything is sent.
+        TaskTracker::new().spawn(passes.run());
+        Ok(Self {
             config,
             budget,
+            batches,
         })
     }
 
-    /// Sends `records` in their order and returns when Kafka has taken all.
+    /// Sends `records` in their order and returns when Kafka has taken all, or
+    /// about a second after the time in which it had to.
     ///
     /// # Cancel safety
     ///
     /// A call that is dropped sends what it has begun to send.
-    pub async fn send(&self, topic: &str, records: &[Record]) -> Result<(), SendError> {
+    pub async fn send(&self, topic: &Arc<str>, records: Vec<Record>) -> Result<(), SendError> {
         if records.is_empty() {
             return Ok(());
         }
@@ -126,54 +134,20 @@ impl Producer {
         if !self.budget.take(records.len(), bytes) {
             return Err(SendError::Full);
         }
-        let (outcome, mut taken) = Outcome::new(records.len());
-        self.enqueue(topic, records, &outcome);
-        let taken = async {
-            // Dropped by a client that was replaced.
-            let dropped = KafkaError::Canceled;
-            (&mut taken).await.unwrap_or(Err(dropped))
+        let (told, taken) = oneshot::channel();
+        let count = records.len();
+        let batch = Batch {
+            topic: Arc::clone(topic),
+            records,
+            told,
         };
-        // librdkafka looks for records past their time once a second.
-        match tokio::time::timeout(self.config.delivery_timeout, taken).await {
-            Ok(result) => Ok(result?),
-            Err(_) => Err(SendError::Unavailable(
-                "kafka did not answer in time".to_owned(),
-            )),
+        if self.batches.try_send(batch).is_err() {
+            self.budget.give_back(count, bytes);
+            return Err(KafkaError::Canceled.into());
         }
-    }
-
-    fn enqueue(&self, topic: &str, records: &[Record], outcome: &Arc<Outcome>) {
-        let client = Arc::clone(&self.client.read());
-        for (index, record) in records.iter().enumerate() {
-            let mut to_send = BaseRecord::with_opaque_to(topic, Arc::clone(outcome))
-                .key(&record.key)
-                .payload(&record.value);
-            to_send.headers.clone_from(&record.headers);
-            let Err((error, _)) = client.threaded.send(to_send) else {
-                continue;
-            };
-            let rest = &records[index..];
-            let bytes = rest.iter().map(Record::bytes).sum();
-            self.budget.give_back(rest.len(), bytes);
-            if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
-                self.replace(&client);
-            }
-            outcome.settle(rest.len(), Some(error));
-            return;
-        }
-    }
-
-    /// Makes a new client in the place of one that will never send again.
-    fn replace(&self, broken: &Arc<Client>) {
-        let mut client = self.client.write();
-        if !Arc::ptr_eq(&client, broken) {
-            return;
-        }
-        tracing::warn!("kafka producer is broken and made anew");
-        match Client::new(&self.kafka, &self.config, &self.budget) {
-            Ok(new) => *client = Arc::new(new),
-            Err(error) => tracing::error!(%error, "kafka producer cannot be made"),
-        }
+        // Dropped by a client that was replaced.
+        let dropped = KafkaError::Canceled;
+        Ok(taken.await.unwrap_or(Err(dropped))?)
     }
 
     /// Returns when nothing is on its way: it has arrived or was given up.
@@ -192,115 +166,6 @@ impl From<KafkaError> for SendError {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::MessageSizeTooLarge) => Self::TooLarge,
             _ => Self::Unavailable(error.to_string()),
-        }
-    }
-}
-
-struct Client {
-    threaded: ThreadedProducer<Reports>,
-}
-
-impl Client {
-    fn new(
-        kafka: &Config,
-        config: &ProducerConfig,
-        budget: &Arc<Budget>,
-    ) -> Result<Self, ConfigError> {
-        let linger_ms = config.linger.as_secs_f64() * 1000.0;
-        let message_bytes_max = config.message_bytes_max + OVERHEAD_BYTES;
-        // The budget is the limit. Twice as much cannot be reached by it.
-        let records_max = config.queue_records_max.saturating_mul(2);
-        let kilobytes_max = (config.queue_bytes_max + message_bytes_max).div_ceil(512);
-        let fixed = [
-            ("enable.idempotence", "true".to_owned()),
-            ("acks", "all".to_owned()),
-            ("partitioner", "fnv1a".to_owned()),
-            ("linger.ms", linger_ms.to_string()),
-            ("message.max.bytes", message_bytes_max.to_string()),
-            (
-                "message.timeout.ms",
-                config.delivery_timeout.as_millis().to_string(),
-            ),
-            ("queue.buffering.max.messages", records_max.to_string()),
-            ("queue.buffering.max.kbytes", kilobytes_max.to_string()),
-        ];
-        let reports = Reports {
-            budget: Arc::clone(budget),
-        };
-        let threaded = kafka.client(&fixed).create_with_context(reports)?;
-        Ok(Self { threaded })
-    }
-}
-
-impl std::fmt::Debug for Client {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").finish_non_exhaustive()
-    }
-}
-
-/// Learns what became of each record.
-struct Reports {
-    budget: Arc<Budget>,
-}
-
-impl ClientContext for Reports {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        log_error(&error, reason);
-    }
-}
-
-impl ProducerContext for Reports {
-    type DeliveryOpaque = Arc<Outcome>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, outcome: Arc<Outcome>) {
-        let (message, error) = match result {
-            Ok(message) => (message, None),
-            Err((error, message)) => (message, Some(error.clone())),
-        };
-        self.budget
-            .give_back(1, message.payload_len() + message.key_len());
-        outcome.settle(1, error);
-    }
-}
-
-/// What became of the records of one call.
-struct Outcome {
-    state: Mutex<Settled>,
-}
-
-struct Settled {
-    left: usize,
-    error: Option<KafkaError>,
-    told: Option<oneshot::Sender<Result<(), KafkaError>>>,
-}
-
-impl Outcome {
-    fn new(records: usize) -> (Arc<Self>, oneshot::Receiver<Result<(), KafkaError>>) {
-        let (told, taken) = oneshot::channel();
-        let state = Mutex::new(Settled {
-            left: records,
-            error: None,
-            told: Some(told),
-        });
-        (Arc::new(Self { state }), taken)
-    }
-
-    fn settle(&self, records: usize, error: Option<KafkaError>) {
-        let mut state = self.state.lock();
-        state.left -= records;
-        if state.error.is_none() {
-            state.error = error;
-        }
-        if state.left == 0 {
-            let result = state.error.take().map_or(Ok(()), Err);
-            if let Some(told) = state.told.take() {
-                // Who asked may have stopped waiting.
-                let _ = told.send(result);
-            }
         }
     }
 }

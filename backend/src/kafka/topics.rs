@@ -20,8 +20,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CreateTopic {
-    /// Partitions: the number of consumers that can share the topic. 0: a
-    /// missing topic is an error.
+    /// Partitions: the number of consumers that can share the topic. Each has
+    /// requests of its own, so many cost more than few. 0: a missing topic is
+    /// an error.
     pub partitions: u16,
     /// Copies of each partition; 0: as many as the brokers think right.
     pub replication: u16,
@@ -30,7 +31,7 @@ pub struct CreateTopic {
 impl Default for CreateTopic {
     fn default() -> Self {
         Self {
-            partitions: 16,
+            partitions: 6,
             replication: 0,
         }
     }

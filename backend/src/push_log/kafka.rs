@@ -40,6 +40,7 @@ mod tracker;
 pub struct KafkaPushLog {
     kafka: Config,
     config: KafkaConfig,
+    topic: Arc<str>,
     topics: Topics,
     producer: Arc<Producer>,
     counters: Arc<Counters>,
@@ -58,6 +59,7 @@ impl KafkaPushLog {
         Ok(Self {
             topics: Topics::new(kafka.clone(), names, config.create_topic.clone()),
             kafka,
+            topic: config.topic.as_str().into(),
             config,
             producer: Arc::new(producer),
             counters: Arc::default(),
@@ -82,10 +84,10 @@ impl KafkaPushLog {
         stats
     }
 
-    async fn append(&self, records: &[Record]) -> Result<(), SendError> {
+    async fn append(&self, records: Vec<Record>) -> Result<(), SendError> {
         let append = async {
             self.topics.ensure().await.map_err(SendError::Unavailable)?;
-            self.producer.send(&self.config.topic, records).await
+            self.producer.send(&self.topic, records).await
         };
         // The first records wait for the topic too.
         let timeout = self.config.producer.delivery_timeout;
@@ -109,16 +111,15 @@ impl PushLog for KafkaPushLog {
         };
         let encoded: Vec<Record> = records.iter().map(encode).collect();
         drop(records);
-        let result = self.append(&encoded).await;
-        self.counters.published(encoded.len(), result.is_ok());
+        let records = encoded.len();
+        let bytes = encoded.iter().map(|record| record.value.len()).sum();
+        let result = self.append(encoded).await;
+        self.counters.published(records, result.is_ok());
         result.map_err(|error| match error {
             SendError::Full => PublishError::Full {
                 retry_after: self.config.retry_after,
             },
-            SendError::TooLarge => PublishError::TooLarge {
-                bytes: encoded.iter().map(|record| record.value.len()).sum(),
-                records: encoded.len(),
-            },
+            SendError::TooLarge => PublishError::TooLarge { bytes, records },
             SendError::Unavailable(text) => PublishError::Unavailable(text),
         })
     }
@@ -155,10 +156,9 @@ impl KafkaPushLog {
             bytes_max: config.in_flight_bytes_max,
         };
         let shared = Arc::new(Shared::new(limits, Arc::clone(&self.counters)));
-        let topic: Arc<str> = self.config.topic.as_str().into();
         let reader = Reader {
             client: self.kafka.client(&config.settings()),
-            topic: Arc::clone(&topic),
+            topic: Arc::clone(&self.topic),
             config: config.clone(),
             shared: Arc::clone(&shared),
             joined: Arc::new(Mutex::new(Some(joined))),
@@ -174,8 +174,8 @@ impl KafkaPushLog {
         let dead_letters = DeadLetters {
             shared: Arc::clone(&shared),
             producer: Arc::clone(&self.producer),
-            topic,
-            dead_letter_topic: self.config.dead_letter_topic(),
+            topic: Arc::clone(&self.topic),
+            dead_letter_topic: self.config.dead_letter_topic().into(),
             retry: config.retry,
         };
         let tasks = TaskTracker::new();

@@ -1,6 +1,8 @@
 //! What stands in the topic is what goim's logic would have written, where it
 //! would have written it: other programs read it with Kafka's own client.
 
+use std::sync::Arc;
+
 use halley_backend::kafka::{CreateTopic, Producer, ProducerConfig, Record};
 use halley_backend::push_log::{PushLog as _, partition};
 use halley_proto::goim::logic::PushMsg;
@@ -65,13 +67,14 @@ async fn partitions_equal_goims() {
             };
         });
         log.publish(vec![PushMsg::default()]).await.unwrap();
+        let name = Arc::from(topic.as_str());
         for key in &keys {
             let record = Record {
                 key: key.clone(),
                 value: b"value".to_vec(),
                 headers: None,
             };
-            producer.send(&topic, &[record]).await.unwrap();
+            producer.send(&name, vec![record]).await.unwrap();
         }
 
         for record in read(&topic, keys.len() + 1).await {

@@ -2,6 +2,8 @@
 //! decimal, the value the encoded `goim.logic.ReceiveReq` that comet called
 //! logic with.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use halley_backend::kafka::{self, Producer, ProducerConfig, Record, SendError, Topics};
 use halley_proto::goim::logic::ReceiveReq;
@@ -19,7 +21,7 @@ const OVERHEAD_BYTES: usize = 128;
 
 #[derive(Debug)]
 pub(super) struct Topic {
-    name: String,
+    name: Arc<str>,
     topics: Topics,
     producer: Producer,
     delivery_timeout: Duration,
@@ -34,7 +36,7 @@ impl Topic {
         let message_bytes_max = ProducerConfig::default().message_bytes_max;
         let producer = ProducerConfig {
             delivery_timeout: config.delivery_timeout,
-            linger: Duration::ZERO,
+            window_max: Duration::ZERO,
             message_bytes_max,
             // One batch at a time.
             queue_records_max: config.batch_messages_max,
@@ -44,7 +46,7 @@ impl Topic {
         };
         let names = vec![config.topic.clone()];
         Ok(Self {
-            name: config.topic.clone(),
+            name: config.topic.as_str().into(),
             topics: Topics::new(kafka.clone(), names, config.create_topic.clone()),
             producer: Producer::new(kafka, producer)?,
             delivery_timeout: config.delivery_timeout,
@@ -58,7 +60,7 @@ impl Topic {
             self.topics.ensure().await.map_err(SendError::Unavailable)?;
             // What an earlier batch left is given up soon after its time.
             self.producer.emptied().await;
-            self.producer.send(&self.name, &records).await
+            self.producer.send(&self.name, records).await
         };
         match timeout(self.delivery_timeout, send).await {
             Ok(Ok(())) => SinkOutcome::Sent,

@@ -24,7 +24,7 @@ pub(super) struct DeadLetters {
     /// Where the records were.
     pub(super) topic: Arc<str>,
     /// Where they go.
-    pub(super) dead_letter_topic: String,
+    pub(super) dead_letter_topic: Arc<str>,
     pub(super) retry: Backoff,
 }
 
@@ -45,7 +45,7 @@ impl DeadLetters {
         let mut letter = self.letter(dead);
         let mut failures = 0;
         loop {
-            let letters = std::slice::from_ref(&letter);
+            let letters = vec![letter.clone()];
             match self.producer.send(&self.dead_letter_topic, letters).await {
                 Ok(()) => {
                     self.shared.counters.dead_letter();
