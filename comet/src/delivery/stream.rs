@@ -113,6 +113,10 @@ impl PushStream {
 
     /// Adds what there is to tell besides items; `false` if there is nothing to report.
     fn complete_report(&mut self) -> bool {
+        // A greeting has nothing else.
+        if self.report.hello.is_some() {
+            return true;
+        }
         if self.report.rooms.is_none() {
             self.report.rooms = self.feed.next();
         }

@@ -60,6 +60,38 @@ pub(crate) async fn pushes_through_either_logic_keep_their_order(cluster: &mut C
     }
 }
 
+pub(crate) async fn a_room_is_pushed_to_where_it_has_members(cluster: &mut Cluster) {
+    let user = (10, "alone", "live://alone");
+    let mut client = Client::log_in(Transport::Tcp, cluster.comets[1].tcp, user).await;
+    let others = [&cluster.comets[0].node, &cluster.comets[2].node];
+    let pushed_elsewhere = async || {
+        let mut pushes = 0;
+        for node in others {
+            let samples = node.metrics().await.expect("metrics");
+            pushes += samples.sum("halley_comet_pushes_total", &[r#"kind="room""#]);
+        }
+        pushes
+    };
+
+    found("a push that goes to no other comet", async || {
+        let before = pushed_elsewhere().await;
+        push_ok(cluster.logics[0].http, "room?type=live&room=alone", "hi", 1).await;
+        assert_eq!(client.message().await, "hi");
+        (pushed_elsewhere().await == before).then_some(())
+    })
+    .await;
+
+    for comet in &cluster.comets {
+        let samples = comet.node.metrics().await.expect("metrics");
+        let late = samples.sum("halley_comet_streams_late_total", &[]);
+        assert_eq!(
+            late, 0,
+            "jobs keep up with the rooms of {}",
+            comet.node.name
+        );
+    }
+}
+
 pub(crate) async fn counts_are_those_of_all_comets(cluster: &mut Cluster) {
     let mut clients = Vec::new();
     for (number, comet) in cluster.comets.iter().enumerate() {

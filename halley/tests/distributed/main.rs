@@ -38,6 +38,7 @@ macro_rules! cases {
 const CASES: &[Case] = cases![
     delivery::every_way_of_pushing_reaches_every_transport,
     delivery::pushes_through_either_logic_keep_their_order,
+    delivery::a_room_is_pushed_to_where_it_has_members,
     delivery::counts_are_those_of_all_comets,
     newest::every_push_reaches_the_newest_connection,
     bad_input::what_cannot_be_delivered_is_counted_and_passed_over,

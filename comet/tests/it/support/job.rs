@@ -54,10 +54,14 @@ impl TestJob {
         let stream = client.deliver(ReceiverStream::new(sent)).await?;
         let mut reports = stream.into_inner();
         let first = reports.message().await?.expect("a hello");
-        let hello = first.hello.expect("a hello");
-        assert!(first.refused.is_empty());
-        let mut job = Self {
-            hello,
+        let greeting = Reports {
+            hello: first.hello.clone(),
+            done: first.done,
+            ..Reports::default()
+        };
+        assert_eq!(first, greeting, "a job looks for nothing else in it");
+        Ok(Self {
+            hello: first.hello.expect("a hello"),
             resumed: first.done,
             pushes,
             reports,
@@ -66,9 +70,7 @@ impl TestJob {
             beat: 0,
             changes: VecDeque::new(),
             acknowledges: true,
-        };
-        job.take(first.rooms).await;
-        Ok(job)
+        })
     }
 
     /// Sends items, in one message.
