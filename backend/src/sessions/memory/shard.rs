@@ -1,12 +1,10 @@
-//! The bindings behind one lock: entries in slots, found by the hash of their
-//! key.
+//! The bindings behind one lock: entries in slots, found through a table of
+//! their slots.
 //!
 //! Entries lie in chunks, so that growth neither copies nor reserves more than
-//! a chunk. Keys with the same hash are chained through their slots.
+//! a chunk.
 
-use std::collections::HashMap;
-
-use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 
 use super::servers::ServerId;
 
@@ -15,8 +13,8 @@ const CHUNK: u32 = 64;
 
 #[derive(Default)]
 pub(super) struct Shard {
-    /// The first slot of each hash.
-    heads: HashMap<u32, u32, RandomState>,
+    /// The slot of each key.
+    slots: HashTable<u32>,
     chunks: Vec<Box<[Slot]>>,
     free: Option<u32>,
 }
@@ -29,25 +27,10 @@ pub(super) struct Entry {
     pub(super) renewed_secs: u32,
 }
 
-struct Slot {
-    entry: Option<Entry>,
-    /// The next slot of the same hash, or the next free one.
-    next: Option<NextSlot>,
-}
-
-/// A slot's number in a form of which `Option` takes no more space.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct NextSlot(std::num::NonZeroU32);
-
-impl NextSlot {
-    fn new(slot: u32) -> Self {
-        let number = std::num::NonZeroU32::MIN.saturating_add(slot);
-        Self(number)
-    }
-
-    fn slot(self) -> u32 {
-        self.0.get() - 1
-    }
+enum Slot {
+    Taken(Entry),
+    /// The next free slot.
+    Free(Option<u32>),
 }
 
 /// A binding that was removed.
@@ -57,47 +40,59 @@ pub(super) struct Removed {
     pub(super) mid: i64,
 }
 
+impl Slot {
+    fn entry(&self) -> Option<&Entry> {
+        match self {
+            Self::Taken(entry) => Some(entry),
+            Self::Free(_) => None,
+        }
+    }
+}
+
 impl Shard {
     pub(super) fn at(&mut self, slot: u32) -> Option<&mut Entry> {
-        self.slot(slot).entry.as_mut()
+        match at(&mut self.chunks, slot) {
+            Slot::Taken(entry) => Some(entry),
+            Slot::Free(_) => None,
+        }
     }
 
-    pub(super) fn find(&mut self, hash: u32, key: &str) -> Option<(u32, &mut Entry)> {
-        let mut slot = *self.heads.get(&hash)?;
-        while self.at(slot).is_none_or(|entry| *entry.key != *key) {
-            slot = self.slot(slot).next?.slot();
-        }
+    pub(super) fn find(&mut self, hash: u64, key: &str) -> Option<(u32, &mut Entry)> {
+        let chunks = &self.chunks;
+        let slot = *self
+            .slots
+            .find(hash, |slot| *key_at(chunks, *slot) == *key)?;
         self.at(slot).map(|entry| (slot, entry))
     }
 
     /// Adds an entry whose key is not there yet.
-    pub(super) fn insert(&mut self, hash: u32, entry: Entry) -> u32 {
+    pub(super) fn insert(&mut self, hash: u64, entry: Entry, hash_of: impl Fn(&str) -> u64) -> u32 {
         let slot = self.take_free();
-        let head = self.heads.insert(hash, slot);
-        *self.slot(slot) = Slot {
-            entry: Some(entry),
-            next: head.map(NextSlot::new),
-        };
+        *at(&mut self.chunks, slot) = Slot::Taken(entry);
+        let chunks = &self.chunks;
+        let rehash = |slot: &u32| hash_of(key_at(chunks, *slot));
+        self.slots.insert_unique(hash, slot, rehash);
         slot
     }
 
-    pub(super) fn remove(&mut self, hash: u32, slot: u32) {
-        self.unchain(hash, slot);
-        let next = self.free.map(NextSlot::new);
-        *self.slot(slot) = Slot { entry: None, next };
-        self.free = Some(slot);
+    pub(super) fn remove(&mut self, hash: u64, slot: u32) {
+        if let Ok(found) = self.slots.find_entry(hash, |other| *other == slot) {
+            found.remove();
+            *at(&mut self.chunks, slot) = Slot::Free(self.free);
+            self.free = Some(slot);
+        }
     }
 
     pub(super) fn remove_if(
         &mut self,
         is_gone: impl Fn(&Entry) -> bool,
-        hash_of: impl Fn(&str) -> u32,
+        hash_of: impl Fn(&str) -> u64,
     ) -> Vec<Removed> {
         let slots = self.chunks.iter().flat_map(|chunk| chunk.iter());
         let gone: Vec<_> = (0_u32..)
             .zip(slots)
             .filter_map(|(slot, content)| {
-                let entry = content.entry.as_ref().filter(|entry| is_gone(entry))?;
+                let entry = content.entry().filter(|entry| is_gone(entry))?;
                 let mid = entry.mid;
                 Some((hash_of(&entry.key), Removed { slot, mid }))
             })
@@ -110,61 +105,44 @@ impl Shard {
             .collect()
     }
 
-    fn unchain(&mut self, hash: u32, slot: u32) {
-        let after = self.slot(slot).next;
-        let Some(&head) = self.heads.get(&hash) else {
-            return;
-        };
-        if head == slot {
-            match after {
-                Some(next) => self.heads.insert(hash, next.slot()),
-                None => self.heads.remove(&hash),
-            };
-            return;
-        }
-        let mut before = head;
-        while let Some(next) = self.slot(before).next {
-            if next.slot() == slot {
-                self.slot(before).next = after;
-                return;
-            }
-            before = next.slot();
-        }
-    }
-
     fn take_free(&mut self) -> u32 {
-        if self.free.is_none() {
-            self.add_chunk();
-        }
-        let slot = self.free.expect("invariant: a new chunk has free slots");
-        self.free = self.slot(slot).next.map(NextSlot::slot);
+        let slot = match self.free {
+            Some(slot) => slot,
+            None => self.add_chunk(),
+        };
+        self.free = match at(&mut self.chunks, slot) {
+            Slot::Free(next) => *next,
+            Slot::Taken(_) => None,
+        };
         slot
     }
 
-    fn add_chunk(&mut self) {
+    /// Returns its first slot, which is free as all of them.
+    fn add_chunk(&mut self) -> u32 {
         let chunks = u32::try_from(self.chunks.len());
         let first = CHUNK * chunks.expect("invariant: the caller limits the slots");
         let last = first + CHUNK - 1;
-        let chunk = (first..=last).map(|slot| Slot {
-            entry: None,
-            next: (slot < last).then(|| NextSlot::new(slot + 1)),
-        });
-        let chunk = chunk.collect();
-        self.chunks.push(chunk);
-        self.free = Some(first);
+        let chunk = (first..=last).map(|slot| Slot::Free((slot < last).then_some(slot + 1)));
+        self.chunks.push(chunk.collect());
+        first
     }
+}
 
-    fn slot(&mut self, slot: u32) -> &mut Slot {
-        &mut self.chunks[(slot / CHUNK) as usize][(slot % CHUNK) as usize]
-    }
+fn at(chunks: &mut [Box<[Slot]>], slot: u32) -> &mut Slot {
+    &mut chunks[(slot / CHUNK) as usize][(slot % CHUNK) as usize]
+}
+
+/// The key in a slot of the table; a free slot is not in the table.
+fn key_at(chunks: &[Box<[Slot]>], slot: u32) -> &str {
+    let slot = &chunks[(slot / CHUNK) as usize][(slot % CHUNK) as usize];
+    slot.entry().map_or("", |entry| &entry.key)
 }
 
 #[cfg(test)]
 impl Shard {
     /// Bytes of all but the keys.
     pub(super) fn table_bytes(&self) -> usize {
-        let buckets = (self.heads.capacity() * 8 / 7).next_power_of_two();
-        buckets * (size_of::<(u32, u32)>() + 1)
+        self.slots.num_buckets() * (size_of::<u32>() + 1)
             + self.chunks.len() * CHUNK as usize * size_of::<Slot>()
     }
 }
@@ -189,7 +167,8 @@ mod tests {
     fn keys_of_one_hash_are_told_apart() {
         let mut shard = Shard::default();
         let keys: Vec<String> = (0..200).map(|n| format!("key-{n}")).collect();
-        let slots: Vec<u32> = keys.iter().map(|key| shard.insert(7, entry(key))).collect();
+        let insert = |shard: &mut Shard, key: &str| shard.insert(7, entry(key), |_| 7);
+        let slots: Vec<u32> = keys.iter().map(|key| insert(&mut shard, key)).collect();
 
         for (key, slot) in keys.iter().zip(&slots).step_by(2) {
             shard.remove(7, *slot);
@@ -201,15 +180,11 @@ mod tests {
             let expected = (n % 2 == 1).then(|| (slots[n], key.as_str()));
             assert_eq!(found, expected);
         }
-        assert_eq!(
-            shard.insert(7, entry("new")),
-            slots[198],
-            "slots are reused"
-        );
+        assert_eq!(insert(&mut shard, "new"), slots[198], "slots are reused");
     }
 
     #[test]
-    fn a_slot_takes_48_bytes() {
-        assert_eq!(size_of::<Slot>(), 48);
+    fn a_slot_takes_40_bytes() {
+        assert_eq!(size_of::<Slot>(), 40);
     }
 }

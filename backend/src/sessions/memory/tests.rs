@@ -94,7 +94,7 @@ fn allocated(bytes: usize) -> usize {
 }
 
 #[tokio::test]
-async fn a_binding_takes_at_most_180_bytes() {
+async fn a_binding_takes_at_most_125_bytes() {
     // Just above a doubling of the tables: the least favourable count.
     for bindings in [40_000_usize, 60_000, 80_000] {
         let sessions = sessions();
@@ -115,7 +115,7 @@ async fn a_binding_takes_at_most_180_bytes() {
         let tables: usize = shards.chain(users).sum();
         let each = tables / bindings + allocated(36);
         println!("{bindings} bindings: {each} bytes each");
-        assert!(each <= 180, "{bindings} bindings take {each} bytes each");
+        assert!(each <= 125, "{bindings} bindings take {each} bytes each");
     }
 }
 
