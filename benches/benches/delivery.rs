@@ -2,9 +2,10 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::task::Waker;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use halley_comet::bucket::{Buckets, Deadlines, Identity};
+use halley_comet::bucket::{Buckets, Deadlines};
 use halley_comet::clock::Tick;
 use halley_comet::connection::Connection;
 use halley_comet::frame::Dialect;
@@ -58,17 +59,15 @@ fn ring(criterion: &mut Criterion) {
 fn buckets() -> Buckets {
     let buckets = Buckets::new(32);
     for number in 0..CONNECTIONS {
-        let identity = Identity {
-            mid: 1,
-            key: format!("6ba7b810-9dad-11d1-80b4-{number:012}").into(),
-        };
+        let key = format!("6ba7b810-9dad-11d1-80b4-{number:012}").into();
         let deadlines = Deadlines {
             idle_ticks: 4800,
             expires: Tick::NEVER,
             renew: Tick::NEVER,
         };
-        let connection = Arc::new(Connection::new(number, Dialect::Tcp, None));
-        buckets.register(identity, connection, deadlines, Tick(1));
+        let waker = Waker::noop().clone();
+        let connection = Arc::new(Connection::new(number, key, Dialect::Tcp, None, waker));
+        buckets.register(1, connection, deadlines, Tick(1));
     }
     buckets
 }

@@ -45,8 +45,8 @@ pub struct Deadlines {
 
 #[derive(Debug)]
 struct Entry {
-    identity: Identity,
     connection: Arc<Connection>,
+    mid: i64,
     last_seen: AtomicU32,
     expires: AtomicU32,
     renew: AtomicU32,
@@ -58,8 +58,8 @@ struct Entry {
 pub struct Swept<'a> {
     /// The connection.
     pub connection: &'a Arc<Connection>,
-    /// Who it is.
-    pub identity: &'a Identity,
+    /// The user; not positive for anonymous ones.
+    pub mid: i64,
     /// No heartbeat came in time.
     pub is_idle: bool,
     /// Its grant has ended.
@@ -71,7 +71,24 @@ pub struct Swept<'a> {
     renew: &'a AtomicU32,
 }
 
+impl Entry {
+    fn identity(&self) -> Identity {
+        Identity {
+            mid: self.mid,
+            key: self.connection.key().into(),
+        }
+    }
+}
+
 impl Swept<'_> {
+    /// Who it is.
+    pub fn identity(&self) -> Identity {
+        Identity {
+            mid: self.mid,
+            key: self.connection.key().into(),
+        }
+    }
+
     /// Sets when the binding is to be renewed next.
     pub fn set_renewal(&self, next: Tick) {
         self.renew.store(next.0, Ordering::Relaxed);
@@ -110,15 +127,15 @@ impl Buckets {
         }
     }
 
-    /// Makes `connection` the one that holds its key.
+    /// Makes `connection`, of user `mid`, the one that holds its key.
     pub fn register(
         &self,
-        identity: Identity,
+        mid: i64,
         connection: Arc<Connection>,
         deadlines: Deadlines,
         now: Tick,
     ) -> Registered {
-        let hash = self.hasher.hash_one(&*identity.key);
+        let hash = self.hasher.hash_one(connection.key());
         let number = self.bucket_of(hash);
         let mut bucket = self.buckets[number as usize].write();
         let bucket = &mut *bucket;
@@ -126,12 +143,12 @@ impl Buckets {
         let found = bucket
             .slots
             .find(hash, |slot| {
-                entries[*slot as usize].identity.key == identity.key
+                entries[*slot as usize].connection.key() == connection.key()
             })
             .copied();
         let entry = Entry {
-            identity,
             connection,
+            mid,
             last_seen: AtomicU32::new(now.0),
             expires: AtomicU32::new(deadlines.expires.0),
             renew: AtomicU32::new(deadlines.renew.0),
@@ -153,7 +170,7 @@ impl Buckets {
             u32::try_from(entries.insert(entry)).expect("invariant: fewer connections than 2^32");
         let hasher = &self.hasher;
         bucket.slots.insert_unique(hash, index, |slot| {
-            hasher.hash_one(&*entries[*slot as usize].identity.key)
+            hasher.hash_one(entries[*slot as usize].connection.key())
         });
         Registered::New(
             Slot {
@@ -172,7 +189,7 @@ impl Buckets {
         if entry.connection.id() != connection.id() {
             return None;
         }
-        let hash = self.hasher.hash_one(&*entry.identity.key);
+        let hash = self.hasher.hash_one(connection.key());
         if let Ok(found) = bucket.slots.find_entry(hash, |other| *other == slot.index) {
             found.remove();
         }
@@ -181,7 +198,7 @@ impl Buckets {
             // Gives back what a burst of connections needed.
             *bucket = Bucket::default();
         }
-        Some(entry.identity)
+        Some(entry.identity())
     }
 
     /// The connection with that key.
@@ -191,13 +208,13 @@ impl Buckets {
         let entries = &bucket.entries;
         let slot = bucket
             .slots
-            .find(hash, |slot| &*entries[*slot as usize].identity.key == key)?;
+            .find(hash, |slot| entries[*slot as usize].connection.key() == key)?;
         Some(Arc::clone(&entries[*slot as usize].connection))
     }
 
     /// Who the connection is; `None` once a newer one holds its key.
     pub fn identity(&self, slot: Slot, connection: &Connection) -> Option<Identity> {
-        self.with(slot, connection, |entry| entry.identity.clone())
+        self.with(slot, connection, Entry::identity)
     }
 
     /// Notes a heartbeat.
@@ -244,7 +261,7 @@ impl Buckets {
             let last_seen = entry.last_seen.load(Ordering::Relaxed);
             visit(Swept {
                 connection: &entry.connection,
-                identity: &entry.identity,
+                mid: entry.mid,
                 is_idle: now.0.saturating_sub(last_seen) > entry.idle_ticks,
                 is_expired: entry.expires.load(Ordering::Relaxed) <= now.0,
                 is_due: entry.renew.load(Ordering::Relaxed) <= now.0,

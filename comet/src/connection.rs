@@ -8,7 +8,6 @@
 //! Lock order: outgoing, then the room table, a room's members, a room's logs.
 
 use std::io;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Waker;
 
@@ -18,11 +17,12 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::net::TcpStream;
 
 mod accepts;
+mod closing;
 mod flush;
 mod outbox;
 mod outgoing;
 
-pub use accepts::Accepts;
+pub use accepts::{AcceptSets, Accepts};
 pub use flush::{Flushed, Sink};
 pub use outbox::OutboxLimits;
 pub use outgoing::Outgoing;
@@ -32,6 +32,7 @@ use crate::frame::{Dialect, Frame};
 use crate::ring::Cursor;
 use crate::room::{Pass, Room};
 use crate::tally::{DropReason, Tally};
+use closing::Closing;
 
 /// What happens to a member that fell out of a room's ring, or whose outbox is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
@@ -48,25 +49,35 @@ pub enum SlowConsumer {
 #[derive(Debug)]
 pub struct Connection {
     id: u64,
+    key: Box<str>,
     dialect: Dialect,
     /// `None`: only the task can write, as through TLS.
     socket: Option<TcpStream>,
-    waker: OnceLock<Waker>,
-    closing: OnceLock<CloseReason>,
+    /// Of the task, which has one for its life.
+    waker: Waker,
+    closing: Closing,
     /// When writing last stopped for want of room in the socket; 0 if it did not.
     blocked_since: AtomicU32,
     outgoing: Mutex<Outgoing>,
 }
 
 impl Connection {
-    /// A connection that was given the number `id` when it logged in.
-    pub fn new(id: u64, dialect: Dialect, socket: Option<TcpStream>) -> Self {
+    /// A connection with the name `key` that was given the number `id` when it
+    /// logged in, and is served by the task of `waker`.
+    pub fn new(
+        id: u64,
+        key: Box<str>,
+        dialect: Dialect,
+        socket: Option<TcpStream>,
+        waker: Waker,
+    ) -> Self {
         Self {
             id,
+            key,
             dialect,
             socket,
-            waker: OnceLock::new(),
-            closing: OnceLock::new(),
+            waker,
+            closing: Closing::default(),
             blocked_since: AtomicU32::new(0),
             outgoing: Mutex::new(Outgoing::new(dialect)),
         }
@@ -75,6 +86,11 @@ impl Connection {
     /// The number that tells this connection from others with the same key; later logins have larger ones.
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Its name, which a later login may take over.
+    pub fn key(&self) -> &str {
+        &self.key
     }
 
     /// How its packets are framed.
@@ -87,28 +103,21 @@ impl Connection {
         self.socket.as_ref()
     }
 
-    /// Remembers whom to wake; a task's waker stays the same for its life.
-    pub fn set_waker(&self, waker: &Waker) {
-        self.waker.get_or_init(|| waker.clone());
-    }
-
     /// Has the task look at the connection again.
     pub fn wake(&self) {
-        if let Some(waker) = self.waker.get() {
-            waker.wake_by_ref();
-        }
+        self.waker.wake_by_ref();
     }
 
     /// Asks the task to close; never waits. The first reason stays.
     pub fn close(&self, reason: CloseReason) {
-        let _ = self.closing.set(reason);
+        self.closing.set(reason);
         // Also when it is closing already: it may be waiting for a peer that takes too long.
         self.wake();
     }
 
     /// Why the connection is being closed, once it is.
     pub fn closing(&self) -> Option<CloseReason> {
-        self.closing.get().copied()
+        self.closing.get()
     }
 
     /// Since when nothing could be written, if so.
@@ -284,5 +293,17 @@ impl Sink for PlainSink<'_> {
             [slice] => self.0.try_write(slice),
             _ => self.0.try_write_vectored(slices),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_is_one_small_allocation() {
+        // With a socket, 32 bytes in release builds, and the two counts of its
+        // `Arc` it fits the allocator's class of 160.
+        assert!(size_of::<Connection>() - size_of::<TcpStream>() <= 112);
     }
 }

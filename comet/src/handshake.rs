@@ -1,8 +1,10 @@
 //! From accept to login: TLS, the WebSocket upgrade, and packets up to the one
 //! that authenticates. One deadline covers all of it.
 
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +12,7 @@ use halley_wire::{CloseReason, Header, Op};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::admission::{HandshakePermit, Permit};
-use crate::bucket::{Deadlines, Identity, Registered};
+use crate::bucket::{Deadlines, Registered};
 use crate::calls::Login;
 use crate::clock::{Tick, ticks};
 use crate::connection::Connection;
@@ -125,7 +127,11 @@ impl<S: Stream, F: Framing> Client<S, F> {
         let number = self.hub.logins.next();
         let cookie = std::mem::take(&mut self.cookie);
         match self.hub.calls.connect(number, token, cookie, false).await {
-            Ok(login) => self.serve(number, header, login),
+            Ok(login) => {
+                // The connection's task goes on where this ends.
+                let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+                self.serve(number, header, login, waker)
+            }
             Err(status) => {
                 tracing::debug!(error = status.message(), "login refused");
                 self.refuse(CloseReason::AuthFailed).await;
@@ -197,13 +203,21 @@ impl<S: Stream, F: Framing> Client<S, F> {
     }
 
     /// Registers the connection; its task goes on from here.
-    fn serve(self, number: u64, header: Header, login: Login) -> Result<Serve<F, S::Io>, Failed> {
+    fn serve(
+        self,
+        number: u64,
+        header: Header,
+        login: Login,
+        waker: Waker,
+    ) -> Result<Serve<F, S::Io>, Failed> {
         let hub = self.hub;
         let now = hub.now();
         let reply = login.reply;
         let grant = login.grant.map(|grant| Box::new(Grant::from_proto(&grant)));
         let (socket, io) = self.stream.into_parts();
-        let connection = Arc::new(Connection::new(number, F::DIALECT, socket));
+        let key = reply.key.into_boxed_str();
+        let connection = Connection::new(number, key, F::DIALECT, socket, waker);
+        let connection = Arc::new(connection);
         {
             let mut outgoing = connection.outgoing();
             // Before anything that a push may write.
@@ -216,21 +230,19 @@ impl<S: Stream, F: Framing> Client<S, F> {
             outgoing.queue_reply(answer.into());
             outgoing.hold_back(true);
             let ops_max = hub.config.limits.accepts_max;
-            outgoing.accepts().add(reply.accepts, ops_max);
+            outgoing
+                .accepts()
+                .add(reply.accepts, ops_max, &hub.accept_sets);
         }
-        let identity = Identity {
-            mid: reply.mid,
-            key: reply.key.into_boxed_str(),
-        };
         let deadlines = Deadlines {
             idle_ticks: idle_ticks(reply.heartbeat),
             expires: expiry(&hub, grant.as_deref()),
             renew: renewals::next(&hub, now),
         };
-        let slot = match hub
+        let registered = hub
             .buckets
-            .register(identity, Arc::clone(&connection), deadlines, now)
-        {
+            .register(reply.mid, Arc::clone(&connection), deadlines, now);
+        let slot = match registered {
             Registered::New(slot, replaced) => {
                 if let Some(replaced) = replaced {
                     replaced.close(CloseReason::Replaced);

@@ -12,7 +12,7 @@ use crate::bucket::{Buckets, Identity};
 use crate::calls::Calls;
 use crate::clock::{Clock, Tick};
 use crate::config::Config;
-use crate::connection::{Connection, Rules};
+use crate::connection::{AcceptSets, Connection, Rules};
 use crate::delivery::{HeldRooms, Unconfirmed};
 use crate::frame::Frame;
 use crate::metrics::{Metrics, PushKind};
@@ -36,6 +36,7 @@ pub(crate) struct Hub {
     pub(crate) rules: Rules,
     pub(crate) ring_limits: ring::Limits,
     pub(crate) buckets: Buckets,
+    pub(crate) accept_sets: AcceptSets,
     pub(crate) rooms: Rooms,
     pub(crate) held: Arc<HeldRooms>,
     pub(crate) online: Online,

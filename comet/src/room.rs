@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use slab::Slab;
 
 mod logs;
 mod pace;
@@ -38,10 +37,11 @@ pub struct Room {
 
 #[derive(Debug, Default)]
 struct Members {
-    /// Stable slots: a walker goes by slot while members come and leave.
-    slots: Slab<Arc<Connection>>,
-    /// One more than the highest slot ever used.
-    slots_end: usize,
+    /// Stable slots: a walker goes by slot while members come and leave. Not a
+    /// slab, whose entries are twice as large.
+    slots: Vec<Option<Arc<Connection>>>,
+    /// Empty slots.
+    holes: Vec<u32>,
     /// The last member left; whoever still finds the room must look again.
     ended: bool,
 }
@@ -62,6 +62,28 @@ pub struct Appended {
     pub members: u64,
     /// The caller must start a walker.
     pub must_walk: bool,
+}
+
+impl Members {
+    fn len(&self) -> usize {
+        self.slots.len() - self.holes.len()
+    }
+
+    fn add(&mut self, connection: Arc<Connection>) -> u32 {
+        if let Some(hole) = self.holes.pop() {
+            self.slots[hole as usize] = Some(connection);
+            return hole;
+        }
+        self.slots.push(Some(connection));
+        let slot = self.slots.len() - 1;
+        u32::try_from(slot).expect("invariant: fewer connections than 2^32")
+    }
+
+    fn remove(&mut self, slot: u32) {
+        if self.slots[slot as usize].take().is_some() {
+            self.holes.push(slot);
+        }
+    }
 }
 
 impl Room {
@@ -85,7 +107,7 @@ impl Room {
 
     /// Members on this node.
     pub fn members(&self) -> usize {
-        self.members.read().slots.len()
+        self.members.read().len()
     }
 
     /// Members on all nodes.
@@ -95,7 +117,7 @@ impl Room {
 
     /// Slots that a walker has to look at.
     pub(crate) fn slots(&self) -> usize {
-        self.members.read().slots_end
+        self.members.read().slots.len()
     }
 
     pub(crate) fn set_elsewhere(&self, members: usize) {
@@ -161,13 +183,11 @@ impl Room {
     ) -> bool {
         copies.clear();
         let members = self.members.read();
-        let to = members.slots_end.min(from + slots);
-        copies.extend(
-            (from..to)
-                .filter_map(|slot| members.slots.get(slot))
-                .cloned(),
-        );
-        from < members.slots_end
+        let end = members.slots.len();
+        let from = from.min(end);
+        let to = end.min(from + slots);
+        copies.extend(members.slots[from..to].iter().flatten().cloned());
+        from < end
     }
 
     /// Adds a member, from the newest message on; `None` if the room has ended.
@@ -176,22 +196,20 @@ impl Room {
         if members.ended {
             return None;
         }
-        let slot = members.slots.insert(Arc::clone(connection));
-        members.slots_end = members.slots_end.max(slot + 1);
+        let slot = members.add(Arc::clone(connection));
         let dialect = connection.dialect();
         // Under the log's lock, so that every message is for exactly the
         // members that its appending counted.
         let mut logs = self.logs.lock();
         logs.add_member(dialect);
-        let slot = u32::try_from(slot).expect("invariant: fewer connections than 2^32");
         Some((slot, self.head(dialect)))
     }
 
     /// Removes a member.
     pub(crate) fn leave(&self, slot: u32, dialect: Dialect) -> Left {
         let mut members = self.members.write();
-        members.slots.remove(slot as usize);
-        members.ended = members.slots.is_empty();
+        members.remove(slot);
+        members.ended = members.len() == 0;
         let mut logs = self.logs.lock();
         logs.remove_member(dialect);
         Left {

@@ -25,7 +25,7 @@ use crate::bucket::Buckets;
 use crate::calls::Calls;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::connection::{OutboxLimits, Rules};
+use crate::connection::{AcceptSets, OutboxLimits, Rules};
 use crate::delivery::{self, HeldLimits, HeldRooms};
 use crate::hub::{Hub, Logins};
 use crate::metrics::Metrics;
@@ -327,6 +327,7 @@ fn hub(config: Config, logic: Arc<dyn Logic>, registry: &mut Registry) -> anyhow
             frames_max: delivery.ring_frames_max,
         },
         buckets: Buckets::new(delivery.buckets),
+        accept_sets: AcceptSets::default(),
         rooms: Rooms::new(delivery.buckets),
         held: HeldRooms::new(
             HeldLimits {

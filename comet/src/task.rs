@@ -306,7 +306,6 @@ impl<F: Framing, I: Io> Future for Serve<F, I> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        this.connection.set_waker(cx.waker());
         if !this.connection.outgoing().is_closed() {
             let (reason, answer) = ready!(this.run(cx));
             this.call = None;

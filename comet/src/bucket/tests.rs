@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::task::Waker;
 
 use proptest::prelude::*;
 
@@ -11,16 +12,13 @@ const DEADLINES: Deadlines = Deadlines {
     renew: Tick::NEVER,
 };
 
-fn connection(id: u64) -> Arc<Connection> {
-    Arc::new(Connection::new(id, Dialect::Tcp, None))
+fn connection(id: u64, key: &str) -> Arc<Connection> {
+    let waker = Waker::noop().clone();
+    Arc::new(Connection::new(id, key.into(), Dialect::Tcp, None, waker))
 }
 
-fn register(buckets: &Buckets, key: &str, connection: &Arc<Connection>) -> Registered {
-    let identity = Identity {
-        mid: 7,
-        key: key.into(),
-    };
-    buckets.register(identity, Arc::clone(connection), DEADLINES, Tick(1))
+fn register(buckets: &Buckets, connection: &Arc<Connection>) -> Registered {
+    buckets.register(7, Arc::clone(connection), DEADLINES, Tick(1))
 }
 
 fn slot(registered: &Registered) -> Slot {
@@ -33,9 +31,9 @@ fn slot(registered: &Registered) -> Slot {
 #[test]
 fn l1_a_late_removal_leaves_the_newer_connection() {
     let buckets = Buckets::new(4);
-    let (old, new) = (connection(1), connection(2));
-    let old_slot = slot(&register(&buckets, "dev-1", &old));
-    let registered = register(&buckets, "dev-1", &new);
+    let (old, new) = (connection(1, "dev-1"), connection(2, "dev-1"));
+    let old_slot = slot(&register(&buckets, &old));
+    let registered = register(&buckets, &new);
 
     let Registered::New(_, Some(replaced)) = registered else {
         panic!("the old connection was not replaced: {registered:?}");
@@ -48,19 +46,19 @@ fn l1_a_late_removal_leaves_the_newer_connection() {
 #[test]
 fn an_older_login_does_not_replace_a_later_one() {
     let buckets = Buckets::new(4);
-    register(&buckets, "dev-1", &connection(2));
+    register(&buckets, &connection(2, "dev-1"));
 
-    let registered = register(&buckets, "dev-1", &connection(1));
+    let registered = register(&buckets, &connection(1, "dev-1"));
     assert!(matches!(registered, Registered::Outdated));
 }
 
 #[test]
 fn a_reused_slot_is_guarded() {
     let buckets = Buckets::new(1);
-    let (first, second) = (connection(1), connection(2));
-    let first_slot = slot(&register(&buckets, "a", &first));
+    let (first, second) = (connection(1, "a"), connection(2, "b"));
+    let first_slot = slot(&register(&buckets, &first));
     assert!(buckets.remove(first_slot, &first).is_some());
-    let second_slot = slot(&register(&buckets, "b", &second));
+    let second_slot = slot(&register(&buckets, &second));
 
     assert_eq!(first_slot, second_slot);
     assert_eq!(buckets.remove(first_slot, &first), None);
@@ -71,8 +69,8 @@ fn a_reused_slot_is_guarded() {
 #[test]
 fn only_heartbeats_keep_a_connection() {
     let buckets = Buckets::new(1);
-    let connection = connection(1);
-    let slot = slot(&register(&buckets, "a", &connection));
+    let connection = connection(1, "a");
+    let slot = slot(&register(&buckets, &connection));
     let idle = |now| {
         let mut idle = false;
         buckets.sweep(0, Tick(now), |entry| idle = entry.is_idle);
@@ -107,8 +105,8 @@ proptest! {
             match step {
                 Step::Register(key) => {
                     let key = format!("key-{key}");
-                    let connection = connection(made.len() as u64 + 1);
-                    let Registered::New(slot, replaced) = register(&buckets, &key, &connection) else {
+                    let connection = connection(made.len() as u64 + 1, &key);
+                    let Registered::New(slot, replaced) = register(&buckets, &connection) else {
                         panic!("a later login was refused");
                     };
                     let before = model.insert(key.clone(), connection.id());

@@ -2,12 +2,12 @@
 
 use std::io::{self, IoSlice};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use halley_wire::CloseReason;
 use smallvec::SmallVec;
 
 use super::SlowConsumer;
-use super::outgoing::{Outgoing, Tail};
+use super::outgoing::Outgoing;
 use crate::ring::Chunk;
 use crate::tally::Tally;
 
@@ -39,7 +39,6 @@ pub enum Flushed {
 }
 
 enum Piece {
-    Tail(Bytes),
     Outbox(Bytes),
     Room {
         membership: usize,
@@ -51,7 +50,7 @@ enum Piece {
 impl Piece {
     fn bytes(&self) -> &Bytes {
         match self {
-            Self::Tail(bytes) | Self::Outbox(bytes) | Self::Room { bytes, .. } => bytes,
+            Self::Outbox(bytes) | Self::Room { bytes, .. } => bytes,
         }
     }
 }
@@ -59,7 +58,7 @@ impl Piece {
 type Pieces = SmallVec<[Piece; 4]>;
 
 impl Outgoing {
-    /// Writes what waits: a torn frame's rest, then the outbox, then the rooms.
+    /// Writes what waits: the outbox, then the rooms.
     pub fn flush(
         &mut self,
         sink: &mut impl Sink,
@@ -100,11 +99,8 @@ impl Outgoing {
         tally: &mut Tally,
     ) -> Result<Pieces, CloseReason> {
         let mut pieces = Pieces::new();
-        if let Some(tail) = &self.tail {
-            pieces.push(Piece::Tail(tail.bytes.clone()));
-        }
         if let Some(outbox) = &self.outbox {
-            let frames = outbox.iter().take(PIECES_MAX - pieces.len());
+            let frames = outbox.iter().take(PIECES_MAX);
             pieces.extend(frames.map(|frame| Piece::Outbox(frame.bytes.clone())));
         }
         let state = (self.dialect(), self.is_blocked());
@@ -130,46 +126,26 @@ impl Outgoing {
                 break;
             }
             let taken = written.min(piece.bytes().len());
-            let whole = taken == piece.bytes().len();
             written -= taken;
             match piece {
-                Piece::Tail(_) => self.advance_tail(taken, whole, tally),
-                Piece::Outbox(_) => self.advance_outbox(taken, whole, tally),
+                Piece::Outbox(_) => self.advance_outbox(taken, tally),
                 Piece::Room {
                     membership, chunk, ..
                 } => {
-                    self.tail = self.memberships[*membership].split(chunk, taken, tally);
+                    if let Some(rest) = self.memberships[*membership].split(chunk, taken, tally) {
+                        self.set_torn(rest);
+                    }
                 }
             }
         }
     }
 
-    fn advance_tail(&mut self, taken: usize, whole: bool, tally: &mut Tally) {
-        if let Some(tail) = &mut self.tail {
-            tail.bytes.advance(taken);
-            if whole {
-                tally.delivered += u64::from(tail.messages);
-                self.tail = None;
+    fn advance_outbox(&mut self, taken: usize, tally: &mut Tally) {
+        if let Some(outbox) = &mut self.outbox {
+            tally.delivered += u64::from(outbox.advance(taken));
+            if outbox.is_empty() {
+                self.outbox = None;
             }
-        }
-    }
-
-    fn advance_outbox(&mut self, taken: usize, whole: bool, tally: &mut Tally) {
-        let Some(outbox) = &mut self.outbox else {
-            return;
-        };
-        if let Some(frame) = outbox.pop() {
-            if whole {
-                tally.delivered += u64::from(frame.messages);
-            } else {
-                self.tail = Some(Box::new(Tail {
-                    bytes: frame.bytes.slice(taken..),
-                    messages: frame.messages,
-                }));
-            }
-        }
-        if outbox.is_empty() {
-            self.outbox = None;
         }
     }
 }

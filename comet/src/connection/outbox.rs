@@ -1,8 +1,9 @@
-//! Frames that wait for one connection: unicast, broadcasts and replies.
+//! What waits for one connection: unicast, broadcasts and replies, and before
+//! all of them the rest of a frame that was torn.
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 /// How much may wait for one connection.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +17,9 @@ pub struct OutboxLimits {
 /// A bounded queue; it does not exist while nothing waits.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
+    /// The rest of a frame of which the socket took only the beginning; it goes
+    /// out before anything else, or the stream would be torn.
+    torn: Option<Waiting>,
     frames: VecDeque<Waiting>,
     bytes: usize,
 }
@@ -45,25 +49,42 @@ impl Outbox {
         self.frames.push_back(frame);
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Waiting> {
-        self.frames.iter()
+    /// Puts the rest of a torn frame before everything else.
+    pub(super) fn set_torn(&mut self, rest: Waiting) {
+        debug_assert!(self.torn.is_none(), "one frame is torn at a time");
+        self.torn = Some(rest);
     }
 
-    pub(super) fn pop(&mut self) -> Option<Waiting> {
-        let frame = self.frames.pop_front()?;
-        self.bytes -= frame.bytes.len();
-        Some(frame)
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Waiting> {
+        self.torn.iter().chain(&self.frames)
+    }
+
+    /// Takes `written` bytes of what goes first; returns the messages that are
+    /// out with them.
+    pub(super) fn advance(&mut self, written: usize) -> u32 {
+        let Some(mut first) = self.torn.take().or_else(|| self.pop()) else {
+            return 0;
+        };
+        if written == first.bytes.len() {
+            return first.messages;
+        }
+        first.bytes.advance(written);
+        self.torn = Some(first);
+        0
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+        self.torn.is_none() && self.frames.is_empty()
     }
 
     pub(super) fn messages(&self) -> u64 {
-        self.frames
-            .iter()
-            .map(|frame| u64::from(frame.messages))
-            .sum()
+        self.iter().map(|frame| u64::from(frame.messages)).sum()
+    }
+
+    fn pop(&mut self) -> Option<Waiting> {
+        let frame = self.frames.pop_front()?;
+        self.bytes -= frame.bytes.len();
+        Some(frame)
     }
 }
 
@@ -108,12 +129,21 @@ mod tests {
                         model.push_back((size, next));
                     }
                     next += 1;
-                } else {
-                    let popped = outbox.pop().map(|frame| (frame.bytes.len(), frame.messages));
-                    prop_assert_eq!(popped, model.pop_front());
+                } else if let Some((left, messages)) = model.pop_front() {
+                    let written = left.min(size);
+                    let whole = if written == left { messages } else { 0 };
+                    prop_assert_eq!(outbox.advance(written), whole);
+                    if written < left {
+                        model.push_front((left - written, messages));
+                    }
                 }
-                prop_assert!(model.len() <= limits.frames_max);
-                prop_assert_eq!(outbox.bytes, model.iter().map(|(size, _)| size).sum::<usize>());
+                let waiting = outbox.iter().map(|frame| (frame.bytes.len(), frame.messages));
+                prop_assert!(waiting.eq(model.iter().copied()));
+                prop_assert!(outbox.frames.len() <= limits.frames_max);
+                prop_assert_eq!(
+                    outbox.bytes,
+                    outbox.frames.iter().map(|frame| frame.bytes.len()).sum::<usize>()
+                );
                 prop_assert!(outbox.bytes <= limits.bytes_max);
             }
         }

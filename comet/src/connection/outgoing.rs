@@ -29,14 +29,6 @@ impl Membership {
     }
 }
 
-/// The rest of a frame of which the socket took only the beginning; it goes
-/// out before anything else, or the stream would be torn.
-#[derive(Debug)]
-pub(super) struct Tail {
-    pub(super) bytes: Bytes,
-    pub(super) messages: u32,
-}
-
 /// Bytes up to which a frame that waits is copied.
 const COPIED_BYTES_MAX: usize = 16 << 10;
 
@@ -56,7 +48,6 @@ pub struct Outgoing {
     blocked: bool,
     held_back: bool,
     closed: bool,
-    pub(super) tail: Option<Box<Tail>>,
     pub(super) outbox: Option<Box<Outbox>>,
     /// One with goim's clients.
     pub(super) memberships: SmallVec<[Membership; 1]>,
@@ -70,7 +61,6 @@ impl Outgoing {
             blocked: false,
             held_back: false,
             closed: false,
-            tail: None,
             outbox: None,
             memberships: SmallVec::new(),
             accepts: Accepts::default(),
@@ -114,7 +104,7 @@ impl Outgoing {
 
     /// Whether something waits before whatever comes next, rooms aside.
     pub fn is_queued(&self) -> bool {
-        self.tail.is_some() || self.outbox.is_some()
+        self.outbox.is_some()
     }
 
     /// The room of a connection that is in one.
@@ -156,9 +146,8 @@ impl Outgoing {
     /// Returns the rooms that nobody is left in.
     pub fn end(&mut self, tally: &mut Tally) -> SmallVec<[Arc<Room>; 1]> {
         self.closed = true;
-        let tail = self.tail.take().map_or(0, |tail| u64::from(tail.messages));
         let queued = self.outbox.take().map_or(0, |outbox| outbox.messages());
-        tally.drop(DropReason::Closed, tail + queued);
+        tally.drop(DropReason::Closed, queued);
         self.leave(DropReason::Closed, tally)
     }
 
@@ -179,7 +168,7 @@ impl Outgoing {
 
     /// Writes one frame past the empty queue.
     ///
-    /// What the socket does not take waits as the tail.
+    /// What the socket does not take waits.
     pub(super) fn write_direct(
         &mut self,
         bytes: &Bytes,
@@ -196,12 +185,12 @@ impl Outgoing {
             }
             Ok(written) => {
                 let bytes = kept(bytes.slice(written..));
-                self.tail = Some(Box::new(Tail { bytes, messages }));
+                self.set_torn(Waiting { bytes, messages });
                 Ok(Flushed::Blocked)
             }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                 let bytes = kept(bytes.clone());
-                self.tail = Some(Box::new(Tail { bytes, messages }));
+                self.set_torn(Waiting { bytes, messages });
                 Ok(Flushed::Blocked)
             }
             Err(_) => {
@@ -255,7 +244,9 @@ impl Outgoing {
                 }
             }
         }
-        self.tail = torn;
+        if let Some(rest) = torn {
+            self.set_torn(rest);
+        }
         Some(result)
     }
 
@@ -264,6 +255,11 @@ impl Outgoing {
         if let Some(membership) = self.membership_mut(room) {
             membership.skip_to(to, tally);
         }
+    }
+
+    /// Has the rest of a torn frame go first.
+    pub(super) fn set_torn(&mut self, rest: Waiting) {
+        self.outbox.get_or_insert_default().set_torn(rest);
     }
 
     fn membership(&self, room: &Room) -> Option<&Membership> {
@@ -322,16 +318,16 @@ impl Membership {
         chunk: &Chunk,
         written: usize,
         tally: &mut Tally,
-    ) -> Option<Box<Tail>> {
+    ) -> Option<Waiting> {
         let split = chunk.split(self.cursor, written);
         tally.delivered += split.cursor.since(self.cursor) - u64::from(split.tail_messages);
         self.cursor = split.cursor;
         if split.tail.is_empty() {
             return None;
         }
-        Some(Box::new(Tail {
+        Some(Waiting {
             bytes: Bytes::copy_from_slice(&split.tail),
             messages: split.tail_messages,
-        }))
+        })
     }
 }

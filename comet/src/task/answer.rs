@@ -36,11 +36,13 @@ impl<F: Framing, I: Io> Serve<F, I> {
             },
             Action::Subscribe(ops) => {
                 let ops_max = self.hub.config.limits.accepts_max;
-                self.connection.outgoing().accepts().add(ops, ops_max);
+                let sets = &self.hub.accept_sets;
+                self.connection.outgoing().accepts().add(ops, ops_max, sets);
                 self.answer(header, packet.body, replies);
             }
             Action::Unsubscribe(ops) => {
-                self.connection.outgoing().accepts().remove(ops);
+                let sets = &self.hub.accept_sets;
+                self.connection.outgoing().accepts().remove(ops, sets);
                 self.answer(header, packet.body, replies);
             }
             Action::Refresh(token) => self.refresh(header, Bytes::copy_from_slice(token)),

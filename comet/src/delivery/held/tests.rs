@@ -1,4 +1,5 @@
 use std::collections::HashSet;
+use std::task::Waker;
 
 use halley_node::Registry;
 use halley_proto::halley::delivery::RoomChanges;
@@ -48,7 +49,9 @@ impl Node {
 
     fn join(&mut self, room: &str) -> bool {
         let number = self.members.len() as u64;
-        let connection = Arc::new(Connection::new(number, Dialect::Tcp, None));
+        let waker = Waker::noop().clone();
+        let key = number.to_string().into();
+        let connection = Arc::new(Connection::new(number, key, Dialect::Tcp, None, waker));
         let joined = self
             .rooms
             .join(room, &connection, &mut connection.outgoing(), || 0);
