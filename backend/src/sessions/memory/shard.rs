@@ -9,7 +9,7 @@ use hashbrown::HashTable;
 use super::servers::ServerId;
 
 /// Slots of a chunk.
-const CHUNK: u32 = 64;
+const CHUNK: u32 = 16;
 
 #[derive(Default)]
 pub(super) struct Shard {
