@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
 const METHODS: [&str; 4] = ["POST", "GET", "HEAD", "DELETE"];
-const PATHS: [&str; 11] = [
+const PATHS: [&str; 12] = [
     "/goim/push/keys",
     "/goim/push/mids",
     "/goim/push/room",
@@ -19,6 +19,7 @@ const PATHS: [&str; 11] = [
     "/goim/nodes/instances",
     "/goim/push/all/",
     "",
+    "/v1/push",
 ];
 
 /// One node for all inputs: what earlier ones pushed is nothing to later ones,
@@ -37,8 +38,8 @@ static NODE: LazyLock<(Runtime, HttpForTests)> = LazyLock::new(|| {
 /// Every request is answered with a status that the API documents, and what is
 /// an envelope has the code that belongs to the status.
 ///
-/// Data: method, path, then the query up to a line feed, then the body. The last
-/// path is empty: the query then is the whole target.
+/// Data: method, path, then the query up to a line feed, then the body. The query
+/// is the whole target where the path is empty.
 pub fn http_api(data: &[u8]) {
     let [method, path, rest @ ..] = data else {
         return;

@@ -2,6 +2,7 @@
 //! stream, which are the same in another form.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher as _;
 
 use bytes::Bytes;
 use halley_proto::goim::comet::{BroadcastReq, BroadcastRoomReq, PushMsgReq};
@@ -52,33 +53,61 @@ pub(crate) enum Request {
 /// one key.
 pub(crate) fn calls(parts: impl IntoIterator<Item = Part>, limits: Limits) -> Vec<Call> {
     let mut calls: Vec<Call> = Vec::new();
-    // The newest call for each room, and the newest for keys: only those may
-    // take more without changing the order.
-    let mut rooms: HashMap<String, usize> = HashMap::new();
-    let mut keys: Option<usize> = None;
+    let mut newest = Newest::default();
     for part in parts {
-        let newest = match part.target {
-            Target::Room => rooms.get(&part.record.msg.room).copied(),
-            Target::AllKeys | Target::Keys(_) => keys,
-            Target::Everyone => None,
-        };
-        if let Some(call) = newest.map(|index| &mut calls[index])
-            && call.takes(&part, limits)
+        if let Some(index) = newest.of(&part)
+            && calls[index].takes(&part, limits)
         {
-            call.add(part);
-            continue;
+            calls[index].add(part);
+        } else {
+            newest.set(&part, calls.len());
+            calls.push(Call::new(part));
         }
-        let index = calls.len();
-        match part.target {
-            Target::Room => {
-                rooms.insert(part.record.msg.room.clone(), index);
-            }
-            Target::AllKeys | Target::Keys(_) => keys = Some(index),
-            Target::Everyone => {}
-        }
-        calls.push(Call::new(part));
     }
     calls
+}
+
+/// The newest call for each room and each key: only that may take more without
+/// changing the order.
+#[derive(Default)]
+struct Newest {
+    rooms: HashMap<String, usize>,
+    /// By hash: two keys that share one only keep each other from joining an
+    /// older call.
+    keys: HashMap<u64, usize>,
+}
+
+impl Newest {
+    /// The call that is the newest one for all targets of `part`.
+    fn of(&self, part: &Part) -> Option<usize> {
+        match part.target {
+            Target::Room => self.rooms.get(&part.record.msg.room).copied(),
+            Target::AllKeys | Target::Keys(_) => {
+                let mut newest = part.keys().map(|key| self.keys.get(&self.hash(key)));
+                let first = newest.next()??;
+                newest.all(|other| other == Some(first)).then_some(*first)
+            }
+            Target::Everyone => None,
+        }
+    }
+
+    fn set(&mut self, part: &Part, index: usize) {
+        match part.target {
+            Target::Room => {
+                self.rooms.insert(part.record.msg.room.clone(), index);
+            }
+            Target::AllKeys | Target::Keys(_) => {
+                for key in part.keys() {
+                    self.keys.insert(self.hash(key), index);
+                }
+            }
+            Target::Everyone => {}
+        }
+    }
+
+    fn hash(&self, key: &str) -> u64 {
+        self.keys.hasher().hash_one(key)
+    }
 }
 
 impl Call {

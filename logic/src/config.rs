@@ -189,12 +189,15 @@ impl Default for OnlineConfig {
 pub struct PushConfig {
     /// Keys or users in one push.
     pub targets_max: usize,
+    /// Keys, users and messages to others in one batch.
+    pub batch_targets_max: usize,
 }
 
 impl Default for PushConfig {
     fn default() -> Self {
         Self {
             targets_max: 10_000,
+            batch_targets_max: 20_000,
         }
     }
 }
@@ -231,6 +234,7 @@ impl Config {
         self.nodes.check()?;
         self.sink.check()?;
         positive("push.targets_max", self.push.targets_max)?;
+        positive("push.batch_targets_max", self.push.batch_targets_max)?;
         self.check_public(&[self.http.bind, self.rpc.bind])
     }
 

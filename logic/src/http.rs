@@ -1,4 +1,5 @@
-//! The HTTP API: goim's nine routes, a demo page, and what operators ask.
+//! The HTTP API: goim's nine routes, pushes in batches, a demo page, and what
+//! operators ask.
 //!
 //! goim's answers are kept to the byte. What Halley adds has statuses of its
 //! own, in the same envelope: 401 without a key, 409 and 422 for a key of
@@ -6,6 +7,7 @@
 //! take a push now, 504 when it took too long.
 
 mod access;
+mod batch;
 mod body;
 mod demo;
 mod envelope;
@@ -65,6 +67,7 @@ enum PushRoute {
     Mids,
     Room,
     All,
+    Batch,
 }
 
 impl Route {
@@ -74,6 +77,7 @@ impl Route {
             "/goim/push/mids" => (Method::POST, Self::Push(PushRoute::Mids)),
             "/goim/push/room" => (Method::POST, Self::Push(PushRoute::Room)),
             "/goim/push/all" => (Method::POST, Self::Push(PushRoute::All)),
+            "/v1/push" => (Method::POST, Self::Push(PushRoute::Batch)),
             "/goim/online/top" => (Method::GET, Self::OnlineTop),
             "/goim/online/room" => (Method::GET, Self::OnlineRoom),
             "/goim/online/total" => (Method::GET, Self::OnlineTotal),
@@ -91,6 +95,7 @@ impl Route {
             Self::Push(PushRoute::Mids) => HttpRoute::PushMids,
             Self::Push(PushRoute::Room) => HttpRoute::PushRoom,
             Self::Push(PushRoute::All) => HttpRoute::PushAll,
+            Self::Push(PushRoute::Batch) => HttpRoute::PushBatch,
             Self::OnlineTop => HttpRoute::OnlineTop,
             Self::OnlineRoom => HttpRoute::OnlineRoom,
             Self::OnlineTotal => HttpRoute::OnlineTotal,

@@ -78,6 +78,8 @@ labels! {
         Mids = "mids",
         Room = "room",
         All = "all",
+        /// A batch that was turned away unread.
+        Batch = "batch",
     }
     /// What became of a target of a push.
     PushOutcome {
@@ -91,6 +93,7 @@ labels! {
         PushMids = "push_mids",
         PushRoom = "push_room",
         PushAll = "push_all",
+        PushBatch = "push_batch",
         OnlineTop = "online_top",
         OnlineRoom = "online_room",
         OnlineTotal = "online_total",

@@ -1,7 +1,8 @@
 //! Pushes: who is meant, and the records for the push log.
 //!
-//! All records of one push are published at once. A key given twice is pushed
-//! to once; records of one server keep the order in which its keys were given.
+//! All records of a push, and of a batch of them, are published at once. A key
+//! given twice in a push is pushed to once; records of one server keep the order
+//! in which its keys were given.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,7 +16,6 @@ use halley_proto::goim::logic::push_msg::Type;
 
 use crate::core::Core;
 use crate::metrics::{PushKind, PushOutcome};
-use crate::online::room_name;
 
 /// What became of a push when it was taken.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,6 +36,9 @@ pub(crate) enum PushError {
     /// The caller named a room that is not UTF-8.
     #[error("string field contains invalid UTF-8")]
     InvalidRoom,
+    /// The caller's batch, or a push in it, is not what a batch consists of.
+    #[error("{0}")]
+    Malformed(String),
     /// The caller named more keys or users than one push may have.
     #[error("{given} targets are more than the {max} of one push")]
     TooManyTargets {
@@ -71,132 +74,223 @@ impl PushError {
     }
 }
 
-/// Pushes to connections by key.
-pub(crate) async fn keys(
-    core: &Core,
+/// A push: what, and to whom.
+#[derive(Debug)]
+pub(crate) struct Push {
+    pub(crate) operation: i32,
+    pub(crate) target: Target,
+    pub(crate) msg: Bytes,
+}
+
+/// Whom a push is for.
+#[derive(Debug)]
+pub(crate) enum Target {
+    /// Connections by key.
+    Keys(Vec<String>),
+    /// Every connection of users.
+    Mids(Vec<i64>),
+    /// The members of the room of this name.
+    Room(String),
+    /// Every connection, at most `speed` per second and bucket of a comet; 0
+    /// means at once.
+    Everyone { speed: i32 },
+}
+
+/// A push whose keys or users, if it has any, are among those that are looked
+/// up for the whole batch.
+struct Checked {
     operation: i32,
-    keys: Vec<String>,
+    target: Aim,
     msg: Bytes,
-) -> Result<Receipt, PushError> {
-    let given = keys.len();
-    let result = async {
-        check_targets(core, given)?;
-        if keys.is_empty() {
-            return Err(PushError::NoKeys);
-        }
-        let keys = without_repeats(keys);
-        let servers = core.sessions.of_keys(&keys).await?;
-        let mut offline = Vec::new();
-        let mut bound = Vec::with_capacity(keys.len());
-        for (key, server) in keys.into_iter().zip(servers) {
-            match server.filter(|server| core.nodes.is_live(server)) {
-                Some(server) => bound.push((key, server)),
-                None => offline.push(key),
+}
+
+enum Aim {
+    /// This many of the keys.
+    Keys(usize),
+    /// This many of the users.
+    Mids(usize),
+    Room(String),
+    Everyone {
+        speed: i32,
+    },
+}
+
+/// Does one push.
+pub(crate) async fn one(core: &Core, push: Push) -> Result<Receipt, PushError> {
+    let results = batch(core, vec![push]).await?;
+    let result = results.into_iter().next();
+    result.expect("invariant: a result for each push")
+}
+
+/// Does pushes with one lookup and one append to the log, in their order. A
+/// push that is wrong in itself is refused alone; an error is for all of them.
+pub(crate) async fn batch(
+    core: &Core,
+    pushes: Vec<Push>,
+) -> Result<Vec<Result<Receipt, PushError>>, PushError> {
+    let given: Vec<_> = pushes.iter().map(|push| push.target.counts_as()).collect();
+    let results = try_batch(core, pushes).await;
+    for (at, (kind, targets)) in given.into_iter().enumerate() {
+        match results.as_ref().map(|results| &results[at]) {
+            Ok(Ok(receipt)) => {
+                let metrics = &core.metrics;
+                metrics.pushes(kind, PushOutcome::Accepted, receipt.accepted);
+                metrics.pushes(kind, PushOutcome::Offline, receipt.offline.len());
             }
+            Ok(Err(_)) | Err(_) => core.metrics.pushes(kind, PushOutcome::Refused, targets),
         }
-        publish_bound(core, operation, bound, offline, msg).await
     }
-    .await;
-    count(core, PushKind::Keys, given, &result);
-    result
+    results
 }
 
-/// Pushes to every connection of users.
-pub(crate) async fn mids(
+async fn try_batch(
     core: &Core,
-    operation: i32,
-    mids: Vec<i64>,
-    msg: Bytes,
-) -> Result<Receipt, PushError> {
-    let given = mids.len();
-    let result = async {
-        check_targets(core, given)?;
-        let mut offline = Vec::new();
-        let mut bound = Vec::with_capacity(given);
-        let mids = without_repeats(mids);
-        let found = core.sessions.of_mids(&mids).await?;
-        for (mid, mut connections) in mids.into_iter().zip(found) {
-            connections.retain(|(_, server)| core.nodes.is_live(server));
-            if connections.is_empty() {
-                offline.push(mid.to_string());
-            }
-            bound.extend(connections);
-        }
-        publish_bound(core, operation, bound, offline, msg).await
+    pushes: Vec<Push>,
+) -> Result<Vec<Result<Receipt, PushError>>, PushError> {
+    let mut keys = Vec::new();
+    let mut mids = Vec::new();
+    let checked: Vec<_> = pushes
+        .into_iter()
+        .map(|push| check(core, push, &mut keys, &mut mids))
+        .collect();
+    let mut servers = Vec::new();
+    if !keys.is_empty() {
+        servers = core.sessions.of_keys(&keys).await?;
     }
-    .await;
-    count(core, PushKind::Mids, given, &result);
-    result
-}
-
-/// Pushes to the members of the room `kind://room`; both are UTF-8, or the
-/// push is refused.
-pub(crate) async fn room(
-    core: &Core,
-    operation: i32,
-    kind: &[u8],
-    room: &[u8],
-    msg: Bytes,
-) -> Result<Receipt, PushError> {
-    let result = async {
-        let (Ok(kind), Ok(room)) = (str::from_utf8(kind), str::from_utf8(room)) else {
-            return Err(PushError::InvalidRoom);
-        };
-        let record = PushMsg {
-            r#type: Type::Room.into(),
-            operation,
-            room: room_name(kind, room),
-            msg,
-            ..PushMsg::default()
-        };
-        publish(core, vec![record]).await?;
-        Ok(Receipt {
-            accepted: 1,
-            ..Receipt::default()
-        })
+    let mut connections = Vec::new();
+    if !mids.is_empty() {
+        connections = core.sessions.of_mids(&mids).await?;
     }
-    .await;
-    count(core, PushKind::Room, 1, &result);
-    result
-}
-
-/// Pushes to every connection, at most `speed` per second and bucket of a
-/// comet; 0 means at once.
-pub(crate) async fn all(
-    core: &Core,
-    operation: i32,
-    speed: i32,
-    msg: Bytes,
-) -> Result<Receipt, PushError> {
-    let record = PushMsg {
-        r#type: Type::Broadcast.into(),
-        operation,
-        speed,
-        msg,
-        ..PushMsg::default()
+    let mut found = Found {
+        keys: keys.into_iter().zip(servers),
+        mids: mids.into_iter().zip(connections),
     };
-    let result = publish(core, vec![record]).await.map(|()| Receipt {
-        accepted: 1,
-        ..Receipt::default()
-    });
-    count(core, PushKind::All, 1, &result);
-    result
+    let mut records = Vec::new();
+    let results = checked
+        .into_iter()
+        .map(|push| Ok(push?.address(core, &mut found, &mut records)))
+        .collect();
+    if !records.is_empty() {
+        publish(core, records).await?;
+    }
+    Ok(results)
 }
 
-/// Publishes one record per server for the connections found.
-async fn publish_bound(
+/// Moves the keys or users of a push to those that are looked up.
+fn check(
     core: &Core,
+    push: Push,
+    keys: &mut Vec<String>,
+    mids: &mut Vec<i64>,
+) -> Result<Checked, PushError> {
+    let target = match push.target {
+        Target::Keys(given) => {
+            check_targets(core, given.len())?;
+            if given.is_empty() {
+                return Err(PushError::NoKeys);
+            }
+            Aim::Keys(append(keys, without_repeats(given)))
+        }
+        Target::Mids(given) => {
+            check_targets(core, given.len())?;
+            Aim::Mids(append(mids, without_repeats(given)))
+        }
+        Target::Room(name) => Aim::Room(name),
+        Target::Everyone { speed } => Aim::Everyone { speed },
+    };
+    Ok(Checked {
+        operation: push.operation,
+        target,
+        msg: push.msg,
+    })
+}
+
+fn append<T>(all: &mut Vec<T>, mut more: Vec<T>) -> usize {
+    let count = more.len();
+    if all.is_empty() {
+        *all = more;
+    } else {
+        all.append(&mut more);
+    }
+    count
+}
+
+/// Where the keys and users of a batch are, to be taken in their order.
+struct Found<K, M> {
+    keys: K,
+    mids: M,
+}
+
+impl Checked {
+    /// Adds the records for the push.
+    fn address(
+        self,
+        core: &Core,
+        found: &mut Found<
+            impl Iterator<Item = (String, Option<Arc<str>>)>,
+            impl Iterator<Item = (i64, Vec<(String, Arc<str>)>)>,
+        >,
+        records: &mut Vec<PushMsg>,
+    ) -> Receipt {
+        let mut offline = Vec::new();
+        let mut bound = Vec::new();
+        match self.target {
+            Aim::Keys(count) => {
+                for (key, server) in found.keys.by_ref().take(count) {
+                    match server.filter(|server| core.nodes.is_live(server)) {
+                        Some(server) => bound.push((key, server)),
+                        None => offline.push(key),
+                    }
+                }
+            }
+            Aim::Mids(count) => {
+                for (mid, mut connections) in found.mids.by_ref().take(count) {
+                    connections.retain(|(_, server)| core.nodes.is_live(server));
+                    if connections.is_empty() {
+                        offline.push(mid.to_string());
+                    }
+                    bound.extend(connections);
+                }
+            }
+            Aim::Room(room) => {
+                records.push(PushMsg {
+                    r#type: Type::Room.into(),
+                    operation: self.operation,
+                    room,
+                    msg: self.msg,
+                    ..PushMsg::default()
+                });
+                return Receipt::of_record();
+            }
+            Aim::Everyone { speed } => {
+                records.push(PushMsg {
+                    r#type: Type::Broadcast.into(),
+                    operation: self.operation,
+                    speed,
+                    msg: self.msg,
+                    ..PushMsg::default()
+                });
+                return Receipt::of_record();
+            }
+        }
+        let accepted = bound.len();
+        add_by_server(records, self.operation, bound, &self.msg);
+        Receipt { accepted, offline }
+    }
+}
+
+/// Adds one record per server for connections of one push.
+fn add_by_server(
+    records: &mut Vec<PushMsg>,
     operation: i32,
     mut bound: Vec<(String, Arc<str>)>,
-    offline: Vec<String>,
-    msg: Bytes,
-) -> Result<Receipt, PushError> {
-    let accepted = bound.len();
+    msg: &Bytes,
+) {
     // Stable: keys of one server keep their order.
     bound.sort_by(|(_, a), (_, b)| a.cmp(b));
-    let mut records: Vec<PushMsg> = Vec::new();
+    let own = records.len();
     for (key, server) in bound {
-        match records.last_mut() {
+        match records[own..].last_mut() {
             Some(record) if *record.server == *server => record.keys.push(key),
             _ => records.push(PushMsg {
                 r#type: Type::Push.into(),
@@ -208,10 +302,28 @@ async fn publish_bound(
             }),
         }
     }
-    if !records.is_empty() {
-        publish(core, records).await?;
+}
+
+impl Receipt {
+    /// Of a push that is one record for whoever is there.
+    fn of_record() -> Self {
+        Self {
+            accepted: 1,
+            offline: Vec::new(),
+        }
     }
-    Ok(Receipt { accepted, offline })
+}
+
+impl Target {
+    /// What it is, and how many it addresses, as far as the request says.
+    pub(crate) fn counts_as(&self) -> (PushKind, usize) {
+        match self {
+            Self::Keys(keys) => (PushKind::Keys, keys.len().max(1)),
+            Self::Mids(mids) => (PushKind::Mids, mids.len().max(1)),
+            Self::Room(_) => (PushKind::Room, 1),
+            Self::Everyone { .. } => (PushKind::All, 1),
+        }
+    }
 }
 
 async fn publish(core: &Core, records: Vec<PushMsg>) -> Result<(), PushError> {
@@ -243,18 +355,4 @@ fn without_repeats<T: Clone + Eq + std::hash::Hash>(mut targets: Vec<T>) -> Vec<
         targets.retain(|target| seen.insert(target.clone()));
     }
     targets
-}
-
-fn count(core: &Core, kind: PushKind, given: usize, result: &Result<Receipt, PushError>) {
-    match result {
-        Ok(receipt) => {
-            core.metrics
-                .pushes(kind, PushOutcome::Accepted, receipt.accepted);
-            core.metrics
-                .pushes(kind, PushOutcome::Offline, receipt.offline.len());
-        }
-        Err(_) => core
-            .metrics
-            .pushes(kind, PushOutcome::Refused, given.max(1)),
-    }
 }

@@ -112,24 +112,39 @@ proptest! {
     }
 }
 
-#[tokio::test]
-async fn messages_of_rooms_that_alternate_are_merged() {
+/// Where ten messages go that are in turn for one and for the other.
+fn merged(to: [&To; 2]) -> Vec<Vec<usize>> {
     let metrics = metrics();
     let parts = (0..10).map(|number| {
-        let to = To::Room(u8::try_from(number % 2).unwrap());
-        let (msg, target) = message(number, &to, 1000);
+        let (msg, target) = message(number, to[number % 2], 1000);
         part(msg, target, &metrics)
     });
     let limits = Limits {
         messages_max: 100,
         bytes_max: 10_000,
     };
-
     let calls = calls(parts, limits);
+    let numbers = |call: &Call| call.parts.iter().map(number).collect();
+    calls.iter().map(numbers).collect()
+}
 
-    assert_eq!(calls.len(), 2);
-    let numbers: Vec<_> = calls[1].parts.iter().map(number).collect();
-    assert_eq!(numbers, [1, 3, 5, 7, 9]);
+#[tokio::test]
+async fn messages_for_two_targets_in_turn_are_merged() {
+    let apart = vec![vec![0, 2, 4, 6, 8], vec![1, 3, 5, 7, 9]];
+    let keys = |keys: &[u8]| To::Keys(keys.to_vec());
+
+    assert_eq!(merged([&To::Room(1), &To::Room(2)]), apart);
+    assert_eq!(merged([&keys(&[1]), &keys(&[2])]), apart);
+    assert_eq!(merged([&keys(&[1, 3]), &keys(&[2, 4])]), apart);
+}
+
+#[tokio::test]
+async fn a_message_never_overtakes_one_for_the_same_key() {
+    let keys = |keys: &[u8]| To::Keys(keys.to_vec());
+
+    let alone: Vec<_> = (0..10).map(|number| vec![number]).collect();
+    assert_eq!(merged([&keys(&[1]), &keys(&[1, 2])]), alone);
+    assert_eq!(merged([&keys(&[2, 1]), &keys(&[1, 2])]), alone);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
-//! `/goim/push/*`.
+//! `/goim/push/*`, and `/v1/push` which is many of them at once.
 
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +12,11 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::body::{self, BodyError};
 use super::idempotency::Checked;
 use super::params::{BindError, Binder};
-use super::{Answer, PushRoute, envelope, go, idempotency};
+use super::{Answer, PushRoute, batch, envelope, go, idempotency};
 use crate::core::Core;
 use crate::metrics::{PushKind, PushOutcome};
-use crate::push::{self, PushError, Receipt};
+use crate::online::room_name;
+use crate::push::{self, Push, PushError, Receipt, Target};
 
 /// Seconds after which a client may come back to a node that is draining, or
 /// cut off from what is behind it: by then it should have found another one.
@@ -23,25 +24,16 @@ const RETRY_AFTER_S: u64 = 1;
 /// The query parameter that asks for a receipt.
 const RECEIPT: &str = "receipt";
 
-/// What the query of a push says.
-enum Push {
-    Keys {
+/// What a request asks for, apart from its body.
+enum Asked {
+    One {
         operation: i32,
-        keys: Vec<String>,
+        /// `None` is a room whose name is not UTF-8.
+        target: Option<Target>,
+        wants_receipt: bool,
     },
-    Mids {
-        operation: i32,
-        mids: Vec<i64>,
-    },
-    Room {
-        operation: i32,
-        kind: Vec<u8>,
-        room: Vec<u8>,
-    },
-    All {
-        operation: i32,
-        speed: i32,
-    },
+    /// All that it asks for is in its body.
+    Batch,
 }
 
 /// Answers a push, which is done with once `under_way` is dropped.
@@ -56,11 +48,11 @@ where
 {
     let (parts, body) = request.into_parts();
     let query = parts.uri.query().unwrap_or_default();
-    let push = match Push::bind(route, query) {
+    let push = match Asked::bind(route, query) {
         Ok(push) => push,
         Err(error) => return envelope::unbound(&error),
     };
-    let hides_errors = matches!(push, Push::Keys { .. });
+    let hides_errors = route == PushRoute::Keys;
     if core.is_draining() {
         return refusal(&PushError::Draining, hides_errors);
     }
@@ -89,8 +81,7 @@ where
             return response;
         }
     };
-    let wants_receipt = &*Binder::new(query).text(RECEIPT) == b"1";
-    let work = push.run(Arc::clone(core), msg, wants_receipt);
+    let work = push.run(Arc::clone(core), msg);
     let result = match claim {
         Some(claim) => claim.settle(Arc::clone(core), under_way, work).await,
         None => work.await,
@@ -102,69 +93,71 @@ where
     }
 }
 
-impl Push {
+impl Asked {
     fn bind(route: PushRoute, query: &str) -> Result<Self, BindError> {
         let mut binder = Binder::new(query);
         let operation = binder.int32("operation")?;
-        let push = match route {
-            PushRoute::Keys => Self::Keys {
-                operation,
-                keys: binder.texts("keys"),
-            },
-            PushRoute::Mids => Self::Mids {
-                operation,
-                mids: binder.int64s("mids")?,
-            },
+        let target = match route {
+            PushRoute::Batch => return Ok(Self::Batch),
+            PushRoute::Keys => Some(Target::Keys(binder.texts("keys"))),
+            PushRoute::Mids => Some(Target::Mids(binder.int64s("mids")?)),
             PushRoute::Room => {
-                let kind = binder.text("type").into_owned();
-                let room = binder.text("room").into_owned();
+                let kind = binder.text("type");
+                let room = binder.text("room");
                 binder.require("Op", operation != 0);
                 binder.require("Type", !kind.is_empty());
                 binder.require("Room", !room.is_empty());
-                Self::Room {
-                    operation,
-                    kind,
-                    room,
+                match (str::from_utf8(&kind), str::from_utf8(&room)) {
+                    (Ok(kind), Ok(room)) => Some(Target::Room(room_name(kind, room))),
+                    _ => None,
                 }
             }
             PushRoute::All => {
                 let speed = binder.int32("speed")?;
                 binder.require("Op", operation != 0);
-                Self::All { operation, speed }
+                Some(Target::Everyone { speed })
             }
         };
+        let wants_receipt = &*binder.text(RECEIPT) == b"1";
         binder.finish()?;
-        Ok(push)
+        Ok(Self::One {
+            operation,
+            target,
+            wants_receipt,
+        })
     }
 
-    /// What it is, and how many it addresses, as far as the request says.
+    /// What it is, and how many it addresses, as far as the query says.
     fn counts_as(&self) -> (PushKind, usize) {
         match self {
-            Self::Keys { keys, .. } => (PushKind::Keys, keys.len().max(1)),
-            Self::Mids { mids, .. } => (PushKind::Mids, mids.len().max(1)),
-            Self::Room { .. } => (PushKind::Room, 1),
-            Self::All { .. } => (PushKind::All, 1),
+            Self::One { target, .. } => target
+                .as_ref()
+                .map_or((PushKind::Room, 1), Target::counts_as),
+            Self::Batch => (PushKind::Batch, 1),
         }
     }
 
     /// Pushes, and returns the body of the answer.
-    async fn run(
-        self,
-        core: Arc<Core>,
-        msg: Bytes,
-        wants_receipt: bool,
-    ) -> Result<Bytes, PushError> {
+    async fn run(self, core: Arc<Core>, body: Bytes) -> Result<Bytes, PushError> {
         let core = &*core;
-        let receipt = match self {
-            Self::Keys { operation, keys } => push::keys(core, operation, keys, msg).await,
-            Self::Mids { operation, mids } => push::mids(core, operation, mids, msg).await,
-            Self::Room {
+        let (operation, target, wants_receipt) = match self {
+            Self::Batch => return batch::run(core, &body).await,
+            Self::One {
                 operation,
-                kind,
-                room,
-            } => push::room(core, operation, &kind, &room, msg).await,
-            Self::All { operation, speed } => push::all(core, operation, speed, msg).await,
-        }?;
+                target,
+                wants_receipt,
+            } => (operation, target, wants_receipt),
+        };
+        let Some(target) = target else {
+            core.metrics.pushes(PushKind::Room, PushOutcome::Refused, 1);
+            return Err(PushError::InvalidRoom);
+        };
+        let push = Push {
+            operation,
+            target,
+            msg: body,
+        };
+        let receipt = push::one(core, push).await?;
         Ok(if wants_receipt {
             envelope::data_body(&receipt_json(&receipt))
         } else {
@@ -186,6 +179,7 @@ fn refusal(error: &PushError, hides_errors: bool) -> Answer {
         PushError::Draining | PushError::Sessions(_) | PushError::Unavailable(_) => {
             envelope::unavailable(&error.to_string(), RETRY_AFTER_S)
         }
+        PushError::Malformed(_) => envelope::refused(StatusCode::BAD_REQUEST, &error.to_string()),
         PushError::NoKeys | PushError::InvalidRoom => {
             if hides_errors {
                 envelope::failed(envelope::CODE_REQUEST, "")
@@ -203,13 +197,20 @@ fn seconds(pause: Duration) -> u64 {
 }
 
 fn receipt_json(receipt: &Receipt) -> String {
-    let mut json = format!(r#"{{"accepted":{},"offline":["#, receipt.accepted);
+    let mut json = String::new();
+    push_receipt(&mut json, receipt);
+    json.push('}');
+    json
+}
+
+/// Appends a receipt as an object that is still open.
+pub(super) fn push_receipt(json: &mut String, receipt: &Receipt) {
+    let _ = write!(json, r#"{{"accepted":{},"offline":["#, receipt.accepted);
     for (at, target) in receipt.offline.iter().enumerate() {
         if at > 0 {
             json.push(',');
         }
-        go::json_string(&mut json, target);
+        go::json_string(json, target);
     }
-    json.push_str("]}");
-    json
+    json.push(']');
 }

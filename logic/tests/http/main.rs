@@ -6,6 +6,7 @@
 )]
 
 mod api;
+mod batch;
 mod comets;
 mod harness;
 mod idempotency;
