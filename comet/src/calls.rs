@@ -17,7 +17,7 @@ use halley_proto::goim::logic::{
     ConnectReply, ConnectReq, DisconnectReq, HeartbeatReq, OnlineReq, ReceiveReq,
 };
 use halley_proto::goim::protocol::Proto;
-use halley_proto::halley::node::{Grant, NodeStatus};
+use halley_proto::halley::node::{Grant, HotRooms, NodeStatus};
 use halley_proto::metadata;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -170,6 +170,7 @@ impl Calls {
         &self,
         rooms: &HashMap<String, i32>,
         status: &NodeStatus,
+        hot_rooms: &HotRooms,
     ) -> Result<Totals, Status> {
         let renew = |attempt| {
             let message = OnlineReq {
@@ -178,6 +179,7 @@ impl Calls {
             };
             let mut request = request(message, attempt);
             metadata::set_node(request.metadata_mut(), status);
+            metadata::set_hot_rooms(request.metadata_mut(), hot_rooms);
             self.logic.renew_online(request)
         };
         let response = self

@@ -160,6 +160,8 @@ pub struct Delivery {
     pub window_max: Duration,
     /// Walkers that share one large room.
     pub walkers_max: usize,
+    /// Deliveries per second from which on a room is told of as hot.
+    pub hot_room_deliveries_per_second: u32,
     /// Streams of jobs.
     pub streams_max: usize,
     /// Jobs without a stream whose progress is remembered.
@@ -363,6 +365,7 @@ impl Default for Delivery {
             write_deadline: Duration::from_secs(30),
             window_max: Duration::from_millis(50),
             walkers_max: 2,
+            hot_room_deliveries_per_second: 10_000,
             streams_max: 64,
             sessions_max: 64,
             items_max: 16_384,

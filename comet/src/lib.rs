@@ -23,6 +23,7 @@ mod delivery;
 mod drain;
 pub mod frame;
 mod handshake;
+mod heat;
 mod hub;
 mod metrics;
 mod online;

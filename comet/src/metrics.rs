@@ -1,6 +1,9 @@
 //! Comet's metrics as typed handles.
 
+use std::sync::atomic::AtomicU64;
+
 use halley_node::Registry;
+use halley_proto::halley::node::HotRooms;
 use halley_wire::{CloseReason, Op};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -20,6 +23,11 @@ pub(crate) struct Outcome {
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub(crate) struct Kind {
     kind: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct RoomName {
+    room: String,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -56,6 +64,8 @@ pub(crate) struct Metrics {
     pub(crate) handshaking: Gauge,
     pub(crate) rooms: Gauge,
     pub(crate) room_bytes: Gauge,
+    hot_rooms: Gauge,
+    hot_room_deliveries: Family<RoomName, Gauge<f64, AtomicU64>>,
     pub(crate) broadcasts_waiting: Gauge,
     pub(crate) streams: Gauge,
     pub(crate) streams_late: Counter,
@@ -117,6 +127,8 @@ impl Metrics {
             handshaking: Gauge::default(),
             rooms: Gauge::default(),
             room_bytes: Gauge::default(),
+            hot_rooms: Gauge::default(),
+            hot_room_deliveries: Family::default(),
             broadcasts_waiting: Gauge::default(),
             streams: Gauge::default(),
             streams_late: Counter::default(),
@@ -182,6 +194,16 @@ impl Metrics {
             "room_bytes",
             "Bytes that rooms hold for members that have not read them, each second",
             self.room_bytes.clone(),
+        );
+        registry.register(
+            "hot_rooms",
+            "Rooms with many deliveries of late",
+            self.hot_rooms.clone(),
+        );
+        registry.register(
+            "hot_room_deliveries_per_second",
+            "Deliveries per second of the hottest rooms",
+            self.hot_room_deliveries.clone(),
         );
         registry.register(
             "broadcasts_waiting",
@@ -285,6 +307,20 @@ impl Metrics {
             self.rooms_held.clone(),
         );
         registry.register("items", "Items of jobs' streams by outcome", items);
+    }
+
+    /// Tells how many rooms are hot, and of the hottest.
+    pub(crate) fn hot_rooms(&self, count: usize, hottest: &HotRooms) {
+        self.hot_rooms.set(i64::try_from(count).unwrap_or(i64::MAX));
+        self.hot_room_deliveries.clear();
+        for hot in &hottest.rooms {
+            let name = RoomName {
+                room: hot.room.clone(),
+            };
+            self.hot_room_deliveries
+                .get_or_create(&name)
+                .set(hot.deliveries_per_second);
+        }
     }
 
     /// Counts messages times the connections they are addressed to.

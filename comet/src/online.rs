@@ -4,20 +4,32 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use halley_proto::halley::node::NodeStatus;
+use halley_proto::halley::node::{HotRooms, NodeStatus};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use crate::heat::Heat;
 use crate::hub::Hub;
 use crate::renewals;
 
-/// Members of rooms on other nodes, as logic last told.
-#[derive(Debug, Default)]
+/// What is told of rooms, here and by logic.
+#[derive(Debug)]
 pub(crate) struct Online {
+    /// Members on other nodes, as logic last told.
     elsewhere: ArcSwap<HashMap<String, i32>>,
+    heat: Mutex<Heat>,
 }
 
 impl Online {
+    /// Nothing is known of other nodes. A room is hot with more deliveries per second than so many.
+    pub(crate) fn new(hot_room_deliveries_per_second: u32) -> Self {
+        Self {
+            elsewhere: ArcSwap::default(),
+            heat: Mutex::new(Heat::new(hot_room_deliveries_per_second)),
+        }
+    }
+
     /// Members of `room` on other nodes.
     pub(crate) fn elsewhere(&self, room: &str) -> usize {
         let elsewhere = self.elsewhere.load();
@@ -75,8 +87,9 @@ pub(crate) async fn renew(hub: &Hub, status: &Status) -> Result<Option<u64>, ton
     hub.metrics
         .rooms
         .set(i64::try_from(local.len()).unwrap_or(i64::MAX));
+    let hot_rooms = hot_rooms(hub);
     let status = status.publish(hub);
-    let mut totals = hub.calls.renew_online(&local, &status).await?;
+    let mut totals = hub.calls.renew_online(&local, &status, &hot_rooms).await?;
     totals.rooms.retain(|room, total| {
         *total -= local.get(room).copied().unwrap_or(0);
         *total > 0
@@ -86,6 +99,19 @@ pub(crate) async fn renew(hub: &Hub, status: &Status) -> Result<Option<u64>, ton
         room.set_elsewhere(hub.online.elsewhere(room.name()));
     }
     Ok(totals.epoch)
+}
+
+/// The hottest rooms, now.
+fn hot_rooms(hub: &Hub) -> HotRooms {
+    let mut heat = hub.online.heat.lock();
+    let sent = hub.rooms.all().map(|room| {
+        let sent = room.take_sent();
+        (Arc::clone(room.name()), room.members(), sent)
+    });
+    heat.sample(Instant::now(), sent);
+    let hottest = heat.hottest();
+    hub.metrics.hot_rooms(heat.len(), &hottest);
+    hottest
 }
 
 /// What the node says of itself.

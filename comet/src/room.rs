@@ -31,8 +31,17 @@ pub struct Room {
     elsewhere: AtomicUsize,
     /// Every job knows that the room is held here.
     reported: AtomicBool,
+    sent: Mutex<Sent>,
     pub(crate) wake: Wake,
     pub(crate) pace: Mutex<Pace>,
+}
+
+/// What was pushed to a room since somebody last asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) messages: u64,
+    /// Each message once for each member that it goes to.
+    pub(crate) deliveries: u64,
 }
 
 #[derive(Debug, Default)]
@@ -95,6 +104,7 @@ impl Room {
             heads: [AtomicU64::new(0), AtomicU64::new(0)],
             elsewhere: AtomicUsize::new(elsewhere),
             reported: AtomicBool::new(false),
+            sent: Mutex::default(),
             wake: Wake::new(),
             pace: Mutex::default(),
         }
@@ -141,10 +151,20 @@ impl Room {
                 self.heads[dialect.index()].store(head.to_bits(), Ordering::Release);
             })
         };
+        let messages = u64::from(frame.messages());
+        let mut sent = self.sent.lock();
+        sent.messages += messages;
+        sent.deliveries += messages * members;
+        drop(sent);
         Appended {
             members,
             must_walk: members > 0 && self.wake.raise(),
         }
+    }
+
+    /// What was pushed since the last call.
+    pub(crate) fn take_sent(&self) -> Sent {
+        std::mem::take(&mut self.sent.lock())
     }
 
     /// The sequence number after the newest message.

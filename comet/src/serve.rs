@@ -336,7 +336,7 @@ fn hub(config: Config, logic: Arc<dyn Logic>, registry: &mut Registry) -> anyhow
             },
             Arc::clone(&metrics),
         ),
-        online: Online::default(),
+        online: Online::new(config.delivery.hot_room_deliveries_per_second),
         admission: Admission::new(AdmissionLimits {
             connections_max,
             connections_per_address_max: config.limits.connections_per_address_max,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
 const METHODS: [&str; 4] = ["POST", "GET", "HEAD", "DELETE"];
-const PATHS: [&str; 12] = [
+const PATHS: [&str; 13] = [
     "/goim/push/keys",
     "/goim/push/mids",
     "/goim/push/room",
@@ -20,6 +20,7 @@ const PATHS: [&str; 12] = [
     "/goim/push/all/",
     "",
     "/v1/push",
+    "/v1/rooms/hot",
 ];
 
 /// One node for all inputs: what earlier ones pushed is nothing to later ones,

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::auth::Auth;
 use crate::config::Config;
+use crate::heat::Heat;
 use crate::limit::Limits;
 use crate::metrics::{Collected, Metrics};
 use crate::nodes::Nodes;
@@ -31,6 +32,7 @@ pub(crate) struct Core {
     pub(crate) dedup: Arc<dyn Dedup>,
     pub(crate) nodes: Nodes,
     pub(crate) online: Online,
+    pub(crate) heat: Heat,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) auth: Auth,
     pub(crate) sink: Sink,
@@ -64,6 +66,7 @@ impl Core {
         let metrics = Arc::new(Metrics::register(&mut deps.registry.lock()));
         let core = Arc::new(Self {
             nodes: Nodes::new(config.nodes.clone(), deps.comets.clone()),
+            heat: Heat::default(),
             online: Online::new(Arc::clone(&deps.sessions), config.online.fresh),
             auth: Auth::new(&config.auth, Arc::clone(&metrics)).context("set up authentication")?,
             sink: Sink::new(&config.sink, deps.kafka.as_ref(), Arc::clone(&metrics))

@@ -1,5 +1,5 @@
-//! The HTTP API: goim's nine routes, pushes in batches, a demo page, and what
-//! operators ask.
+//! The HTTP API: goim's nine routes, pushes in batches, hot rooms, a demo page,
+//! and what operators ask.
 //!
 //! goim's answers are kept to the byte. What Halley adds has statuses of its
 //! own, in the same envelope: 401 without a key, 409 and 422 for a key of
@@ -58,6 +58,7 @@ enum Route {
     OnlineTotal,
     NodesWeighted,
     NodesInstances,
+    HotRooms,
     Demo,
 }
 
@@ -83,6 +84,7 @@ impl Route {
             "/goim/online/total" => (Method::GET, Self::OnlineTotal),
             "/goim/nodes/weighted" => (Method::GET, Self::NodesWeighted),
             "/goim/nodes/instances" => (Method::GET, Self::NodesInstances),
+            "/v1/rooms/hot" => (Method::GET, Self::HotRooms),
             "/demo" => (Method::GET, Self::Demo),
             _ => return None,
         };
@@ -101,6 +103,7 @@ impl Route {
             Self::OnlineTotal => HttpRoute::OnlineTotal,
             Self::NodesWeighted => HttpRoute::NodesWeighted,
             Self::NodesInstances => HttpRoute::NodesInstances,
+            Self::HotRooms => HttpRoute::HotRooms,
             Self::Demo => HttpRoute::Demo,
         }
     }
@@ -172,6 +175,7 @@ impl Api {
                 reads::nodes_weighted(core, query_of(&request), client)
             }
             Route::NodesInstances => reads::nodes_instances(core),
+            Route::HotRooms => reads::hot_rooms(core, query_of(&request)),
             Route::Demo => match &self.demo {
                 Some(demo) => demo.respond(),
                 None => envelope::not_found(),

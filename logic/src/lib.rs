@@ -11,6 +11,7 @@
 mod auth;
 pub mod config;
 mod core;
+mod heat;
 mod http;
 mod limit;
 mod metrics;

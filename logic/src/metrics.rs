@@ -99,6 +99,7 @@ labels! {
         OnlineTotal = "online_total",
         NodesWeighted = "nodes_weighted",
         NodesInstances = "nodes_instances",
+        HotRooms = "hot_rooms",
         Demo = "demo",
         Unknown = "unknown",
     }

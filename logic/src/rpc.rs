@@ -201,7 +201,9 @@ impl Logic for Rpc {
         if let Some(status) = metadata::node(request.metadata()) {
             self.core.nodes.observe(status);
         }
+        let hot_rooms = metadata::hot_rooms(request.metadata());
         let OnlineReq { server, room_count } = request.into_inner();
+        self.core.heat.tell(&server, hot_rooms);
         self.core.nodes.called(&server);
         let result = match self.core.online.renew(&server, room_count).await {
             Ok(totals) => {

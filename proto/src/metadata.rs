@@ -6,12 +6,13 @@
 use prost::Message;
 use tonic::metadata::{Ascii, Binary, MetadataKey, MetadataMap, MetadataValue};
 
-use crate::halley::node::{Grant, NodeStatus};
+use crate::halley::node::{Grant, HotRooms, NodeStatus};
 
 const CONNECTION: &str = "halley-connection";
 const REFRESH: &str = "halley-refresh";
 const GRANT: &str = "halley-grant-bin";
 const NODE: &str = "halley-node-bin";
+const HOT_ROOMS: &str = "halley-hot-rooms-bin";
 const EPOCH: &str = "halley-epoch";
 
 /// Names the connection that a Connect, Heartbeat or Disconnect is about by the
@@ -61,6 +62,18 @@ pub fn node(metadata: &MetadataMap) -> Option<NodeStatus> {
     message(metadata, NODE)
 }
 
+/// Attaches a comet's hot rooms, if it has any, to a `RenewOnline`.
+pub fn set_hot_rooms(metadata: &mut MetadataMap, rooms: &HotRooms) {
+    if !rooms.rooms.is_empty() {
+        set_message(metadata, HOT_ROOMS, rooms);
+    }
+}
+
+/// A comet's hot rooms; none from peers that do not tell.
+pub fn hot_rooms(metadata: &MetadataMap) -> HotRooms {
+    message(metadata, HOT_ROOMS).unwrap_or_default()
+}
+
 /// Attaches the sessions' epoch to the answer of a `RenewOnline`.
 pub fn set_epoch(metadata: &mut MetadataMap, epoch: u64) {
     metadata.insert(
@@ -91,6 +104,7 @@ fn message<M: Message + Default>(metadata: &MetadataMap, key: &str) -> Option<M>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::halley::node::HotRoom;
 
     #[test]
     fn everything_set_is_read_back() {
@@ -107,10 +121,18 @@ mod tests {
             ..NodeStatus::default()
         };
 
+        let hot_rooms_set = HotRooms {
+            rooms: vec![HotRoom {
+                room: "live://1".to_owned(),
+                ..HotRoom::default()
+            }],
+        };
+
         set_connection(&mut metadata, u64::MAX);
         set_refresh(&mut metadata);
         set_grant(&mut metadata, &grant_set);
         set_node(&mut metadata, &node_set);
+        set_hot_rooms(&mut metadata, &hot_rooms_set);
         set_epoch(&mut metadata, 11);
 
         assert_eq!(epoch(&metadata), Some(11));
@@ -118,6 +140,7 @@ mod tests {
         assert!(is_refresh(&metadata));
         assert_eq!(grant(&metadata), Some(grant_set));
         assert_eq!(node(&metadata), Some(node_set));
+        assert_eq!(hot_rooms(&metadata), hot_rooms_set);
     }
 
     #[test]
@@ -128,6 +151,7 @@ mod tests {
         assert!(!is_refresh(&metadata));
         assert_eq!(grant(&metadata), None);
         assert_eq!(node(&metadata), None);
+        assert_eq!(hot_rooms(&metadata), HotRooms::default());
         assert_eq!(epoch(&metadata), None);
     }
 }

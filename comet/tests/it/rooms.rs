@@ -198,3 +198,27 @@ async fn r15_addresses_are_counted_right_across_replaced_logins() {
 
     counted(0).await;
 }
+
+#[tokio::test]
+async fn a_hot_room_is_told_of() {
+    let node = Node::start_with(|config| config.delivery.hot_room_deliveries_per_second = 10).await;
+    let mut client = node.log_in("a", "live://\"1\"").await;
+    let _quiet = node.log_in("b", "live://2").await;
+
+    let pushes = [(1000, &b"x"[..]); 100];
+    node.push_room("live://\"1\"", &pushes).await;
+    node.push_room("live://2", &pushes[..1]).await;
+    for _ in pushes {
+        client.next().await;
+    }
+
+    let told = || node.logic.state.lock().hot_rooms.rooms.clone();
+    eventually("logic is told", || !told().is_empty()).await;
+    let rooms = told();
+    assert_eq!((rooms.len(), &*rooms[0].room), (1, "live://\"1\""));
+    assert_eq!(rooms[0].members, 1);
+    assert!(rooms[0].deliveries_per_second > 10.0, "{rooms:?}");
+    assert_eq!(node.metric("hot_rooms", &[]), 1);
+    let name = r#"hot_room_deliveries_per_second{room="live://\"1\""} "#;
+    assert!(node.metrics().contains(name));
+}

@@ -144,14 +144,20 @@ impl Node {
 
     /// The sum of a metric's samples whose line contains all of `labels`.
     pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> u64 {
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.registry)
-            .expect("metrics are encoded");
-        text.lines()
+        self.metrics()
+            .lines()
             .filter(|line| line.starts_with(&format!("halley_comet_{name}")))
             .filter(|line| labels.iter().all(|label| line.contains(label)))
             .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
             .sum()
+    }
+
+    /// All metrics as they are scraped.
+    pub(crate) fn metrics(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)
+            .expect("metrics are encoded");
+        text
     }
 
     /// Waits until every push is accounted for and returns (pushes, delivered, offline, dropped).

@@ -1,4 +1,4 @@
-//! `/goim/online/*` and `/goim/nodes/*`.
+//! `/goim/online/*`, `/goim/nodes/*`, and hot rooms.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -10,6 +10,8 @@ use super::{Answer, envelope, go};
 use crate::core::Core;
 use crate::nodes::Instance;
 
+/// Hot rooms that are told unless a limit is given.
+const HOT_ROOMS_LIMIT: i64 = 10;
 /// The name under which goim's comets register.
 const COMET_APPID: &str = "goim.comet";
 
@@ -68,6 +70,31 @@ pub(super) fn online_total(core: &Core) -> Answer {
         r#"{{"conn_count":{},"ip_count":{}}}"#,
         totals.connections, totals.ips
     ))
+}
+
+/// The rooms with the most deliveries of late.
+pub(super) fn hot_rooms(core: &Core, query: &str) -> Answer {
+    let limit = match Binder::new(query).int64("limit") {
+        Ok(0) => HOT_ROOMS_LIMIT,
+        Ok(limit) => limit,
+        Err(error) => return envelope::unbound(&error),
+    };
+    let Ok(limit) = usize::try_from(limit) else {
+        return envelope::unbound(&BindError("limit is negative".to_owned()));
+    };
+    let mut json = String::from("[");
+    for hot in core.heat.hottest(limit) {
+        separate(&mut json);
+        json.push_str(r#"{"room":"#);
+        go::json_string(&mut json, &hot.room);
+        let _ = write!(
+            json,
+            r#","count":{},"messages_per_second":{:.1},"deliveries_per_second":{:.1}}}"#,
+            hot.members, hot.messages_per_second, hot.deliveries_per_second,
+        );
+    }
+    json.push(']');
+    envelope::data(&json)
 }
 
 /// The nodes a client should connect to.

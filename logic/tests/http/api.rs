@@ -5,7 +5,7 @@
 
 use halley_proto::goim::logic::PushMsg;
 use halley_proto::goim::logic::push_msg::Type;
-use halley_proto::halley::node::NodeStatus;
+use halley_proto::halley::node::{HotRoom, NodeStatus};
 
 use crate::harness::{Harness, LogMood};
 
@@ -175,6 +175,45 @@ async fn questions_are_answered_as_by_goim() {
     harness.renew(&comet(), &rooms).await;
 
     check(&harness, READS).await;
+}
+
+#[tokio::test]
+async fn hot_rooms_are_those_of_all_comets() {
+    let harness = start();
+    let room = |room: &str, members, deliveries_per_second| HotRoom {
+        room: room.to_owned(),
+        members,
+        messages_per_second: 12.5,
+        deliveries_per_second,
+    };
+    harness
+        .heat(
+            "comet-1",
+            &[
+                room("live://1", 800, 10_000.0),
+                room("live://2", 900, 11_250.0),
+            ],
+        )
+        .await;
+    harness
+        .heat("comet-2", &[room("live://1", 400, 5_000.0)])
+        .await;
+
+    let first = r#"{"room":"live://1","count":1200,"messages_per_second":12.5,"deliveries_per_second":15000.0}"#;
+    let second = r#"{"room":"live://2","count":900,"messages_per_second":12.5,"deliveries_per_second":11250.0}"#;
+    for (path, rooms) in [
+        ("/v1/rooms/hot", [first, second].join(",")),
+        ("/v1/rooms/hot?limit=1", first.to_owned()),
+    ] {
+        let answer = harness.send("GET", path, b"").await;
+        assert_eq!(
+            answer.body,
+            format!(r#"{{"code":0,"message":"","data":[{rooms}]}}"#)
+        );
+    }
+    for path in ["/v1/rooms/hot?limit=-1", "/v1/rooms/hot?limit=x"] {
+        assert_eq!(harness.send("GET", path, b"").await.status, 400);
+    }
 }
 
 #[tokio::test]

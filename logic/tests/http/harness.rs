@@ -18,7 +18,7 @@ use halley_node::grpc::Trust;
 use halley_node::{Readiness, SharedRegistry};
 use halley_proto::goim::logic::logic_server;
 use halley_proto::goim::logic::{OnlineReq, PushMsg};
-use halley_proto::halley::node::NodeStatus;
+use halley_proto::halley::node::{HotRoom, HotRooms, NodeStatus};
 use halley_proto::metadata;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -237,6 +237,17 @@ impl Harness {
                 .collect(),
         });
         metadata::set_node(request.metadata_mut(), status);
+        self.service.renew_online(request).await.unwrap();
+    }
+
+    /// Tells logic of a comet's hot rooms as the comet does.
+    pub(crate) async fn heat(&self, server: &str, rooms: &[HotRoom]) {
+        let mut request = tonic::Request::new(OnlineReq {
+            server: server.to_owned(),
+            ..OnlineReq::default()
+        });
+        let rooms = rooms.to_vec();
+        metadata::set_hot_rooms(request.metadata_mut(), &HotRooms { rooms });
         self.service.renew_online(request).await.unwrap();
     }
 

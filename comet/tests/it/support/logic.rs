@@ -7,7 +7,7 @@ use halley_proto::goim::logic::{
     ConnectReply, ConnectReq, DisconnectReply, DisconnectReq, HeartbeatReply, HeartbeatReq,
     NodesReply, NodesReq, OnlineReply, OnlineReq, ReceiveReply, ReceiveReq,
 };
-use halley_proto::halley::node::{Grant, NodeStatus};
+use halley_proto::halley::node::{Grant, HotRooms, NodeStatus};
 use halley_proto::metadata;
 use halley_wire::AuthBody;
 use parking_lot::Mutex;
@@ -35,6 +35,7 @@ pub(crate) struct State {
     pub(crate) epoch: Option<u64>,
     pub(crate) received: Vec<ReceiveReq>,
     pub(crate) status: Option<NodeStatus>,
+    pub(crate) hot_rooms: HotRooms,
     /// Members on other nodes.
     pub(crate) elsewhere: Counts,
     pub(crate) grant: Option<Grant>,
@@ -120,6 +121,7 @@ impl Logic for TestLogic {
     ) -> Result<Response<OnlineReply>, Status> {
         let mut state = self.state.lock();
         state.status = metadata::node(request.metadata());
+        state.hot_rooms = metadata::hot_rooms(request.metadata());
         let mut all = request.into_inner().room_count;
         for (room, members) in &state.elsewhere {
             *all.entry(room.clone()).or_default() += members;
