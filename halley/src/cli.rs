@@ -113,7 +113,8 @@ pub(crate) const OTHER_VARIABLES: &[&str] = &[
 const USAGE: u8 = 64;
 
 /// Runs the command and says how the process is to end: 0, 1 for a failure,
-/// 64 for a command line or a configuration that cannot be used.
+/// 64 for a command line or a configuration that cannot be used. `stress` has
+/// a number of its own for that.
 pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     let cli = match Cli::try_parse_from(&args) {
@@ -122,7 +123,7 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             // Help and version arrive here as well, and belong on standard output.
             let usage = error.use_stderr();
             let _ = error.print();
-            return ExitCode::from(if usage { USAGE } else { 0 });
+            return ExitCode::from(if usage { usage_status(&args) } else { 0 });
         }
     };
     match cli.command {
@@ -144,6 +145,13 @@ pub(crate) fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Connect(args)) => failure(connect::run(args)),
         Some(Command::Stress(args)) => status(halley_stress::run(&args)),
         Some(Command::StressWorker) => status(halley_stress::worker()),
+    }
+}
+
+fn usage_status(args: &[OsString]) -> u8 {
+    match args.get(1) {
+        Some(command) if command == "stress" => halley_stress::USAGE,
+        Some(_) | None => USAGE,
     }
 }
 

@@ -1,34 +1,14 @@
 //! Exact accounting: what was accepted on one side, what arrived on the other, and the difference.
 
+mod bits;
+mod spell;
+
 use std::ops::{AddAssign, Range};
 
 use serde::{Deserialize, Serialize};
 
-const WORD_BITS: u32 = u64::BITS;
-
-/// A set of sequence numbers, one bit each.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Bits {
-    words: Vec<u64>,
-}
-
-impl Bits {
-    /// Adds a number; `false` if it was there.
-    fn insert(&mut self, seq: u32) -> bool {
-        let word = (seq / WORD_BITS) as usize;
-        if word >= self.words.len() {
-            self.words.resize(word + 1, 0);
-        }
-        let bit = 1 << (seq % WORD_BITS);
-        let new = self.words[word] & bit == 0;
-        self.words[word] |= bit;
-        new
-    }
-
-    fn word(&self, index: usize) -> u64 {
-        self.words.get(index).copied().unwrap_or(0)
-    }
-}
+use self::bits::{Bits, masks};
+pub(crate) use self::spell::Spells;
 
 /// What one member received of its stream.
 #[derive(Clone, Debug, Default)]
@@ -53,22 +33,34 @@ impl Tracker {
         first
     }
 
-    /// Compares with what the pusher knows of the stream.
+    /// Compares with all that the pusher knows of the stream.
     pub(crate) fn verdict(&self, expected: &Expected) -> Verdict {
+        self.verdict_within(expected, std::slice::from_ref(&(0..expected.sent)))
+    }
+
+    /// Compares with what the pusher knows of the stream: within the ranges everything must have come, outside of
+    /// them it may. The ranges must not overlap.
+    pub(crate) fn verdict_within(&self, expected: &Expected, within: &[Range<u32>]) -> Verdict {
         let mut verdict = Verdict {
-            expected: expected.accepted_count,
             duplicated: self.duplicated,
             reordered: self.reordered,
             ..Verdict::default()
         };
-        let words = self.seen.words.len().max(expected.accepted.words.len());
-        for index in 0..words {
-            let (seen, accepted) = (self.seen.word(index), expected.accepted.word(index));
-            verdict.received += u64::from((seen & accepted).count_ones());
-            verdict.lost += u64::from((accepted & !seen).count_ones());
-            verdict.unexpected +=
-                u64::from((seen & !accepted & !expected.unknown.word(index)).count_ones());
+        for (word, mask) in within.iter().flat_map(masks) {
+            let due = expected.accepted.word(word) & mask;
+            let seen = self.seen.word(word);
+            verdict.expected += u64::from(due.count_ones());
+            verdict.received += u64::from((due & seen).count_ones());
+            verdict.lost += u64::from((due & !seen).count_ones());
         }
+        let mut accepted_seen = 0;
+        for (word, seen) in self.seen.words() {
+            let accepted = expected.accepted.word(word);
+            let explained = accepted | expected.unknown.word(word);
+            accepted_seen += u64::from((seen & accepted).count_ones());
+            verdict.unexpected += u64::from((seen & !explained).count_ones());
+        }
+        verdict.racing = accepted_seen - verdict.received;
         verdict
     }
 }
@@ -88,6 +80,8 @@ pub(crate) struct Verdict {
     pub(crate) reordered: u64,
     /// Messages that came although they were refused.
     pub(crate) unexpected: u64,
+    /// Messages that were sent while this member came or went, and did come: they might as well not have.
+    pub(crate) racing: u64,
 }
 
 impl AddAssign for Verdict {
@@ -98,6 +92,7 @@ impl AddAssign for Verdict {
         self.duplicated += other.duplicated;
         self.reordered += other.reordered;
         self.unexpected += other.unexpected;
+        self.racing += other.racing;
     }
 }
 
@@ -117,6 +112,9 @@ pub(crate) enum Outcome {
 pub(crate) struct Ledger {
     outcomes: Vec<Option<Outcome>>,
     settled: u32,
+    /// When each push was sent, as the time since the one before it; only for receivers that come and go.
+    gaps_ns: Vec<u64>,
+    last_sent_ns: u64,
 }
 
 impl Ledger {
@@ -125,6 +123,13 @@ impl Ledger {
         let seq = u32::try_from(self.outcomes.len()).unwrap_or(u32::MAX);
         self.outcomes.push(None);
         (seq, self.settled)
+    }
+
+    /// As [`start`](Self::start), and keeps the moment, which must not be before that of the last push.
+    pub(crate) fn start_at(&mut self, now_ns: u64) -> (u32, u32) {
+        self.gaps_ns.push(now_ns.saturating_sub(self.last_sent_ns));
+        self.last_sent_ns = self.last_sent_ns.max(now_ns);
+        self.start()
     }
 
     /// Notes how a push ended.
@@ -141,6 +146,7 @@ impl Ledger {
     pub(crate) fn summary(&self) -> StreamSummary {
         let mut summary = StreamSummary {
             sent: u32::try_from(self.outcomes.len()).unwrap_or(u32::MAX),
+            gaps_ns: self.gaps_ns.clone(),
             ..StreamSummary::default()
         };
         for (seq, outcome) in (0_u32..).zip(&self.outcomes) {
@@ -169,20 +175,36 @@ pub(crate) struct StreamSummary {
     pub(crate) refused: Vec<Range<u32>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) unknown: Vec<Range<u32>>,
+    /// When each push was sent, as the time since the one before it, if receivers come and go.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) gaps_ns: Vec<u64>,
 }
 
 /// A stream's outcomes as a tracker is compared with them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Expected {
+    sent: u32,
     accepted: Bits,
-    accepted_count: u64,
     unknown: Bits,
+    /// When each push was sent, in order.
+    sent_ns: Vec<u64>,
+}
+
+impl Expected {
+    /// The number of pushes that were sent before a moment, which is also the number of the first one after it.
+    fn sent_before(&self, at_ns: u64) -> u32 {
+        let sent = self.sent_ns.partition_point(|sent_ns| *sent_ns < at_ns);
+        u32::try_from(sent).unwrap_or(u32::MAX)
+    }
 }
 
 impl From<&StreamSummary> for Expected {
     fn from(summary: &StreamSummary) -> Self {
         let mut refused = Bits::default();
-        let mut expected = Self::default();
+        let mut expected = Self {
+            sent: summary.sent,
+            ..Self::default()
+        };
         for seq in summary.refused.iter().cloned().flatten() {
             refused.insert(seq);
         }
@@ -190,12 +212,19 @@ impl From<&StreamSummary> for Expected {
             expected.unknown.insert(seq);
         }
         for seq in 0..summary.sent {
-            let (word, bit) = ((seq / WORD_BITS) as usize, 1 << (seq % WORD_BITS));
-            if (refused.word(word) | expected.unknown.word(word)) & bit == 0 {
+            if !refused.contains(seq) && !expected.unknown.contains(seq) {
                 expected.accepted.insert(seq);
-                expected.accepted_count += 1;
             }
         }
+        let mut sent_ns = 0;
+        expected.sent_ns = summary
+            .gaps_ns
+            .iter()
+            .map(|gap_ns| {
+                sent_ns += gap_ns;
+                sent_ns
+            })
+            .collect();
         expected
     }
 }
@@ -213,6 +242,7 @@ mod tests {
             sent,
             refused: refused.to_vec(),
             unknown: unknown.to_vec(),
+            ..StreamSummary::default()
         };
         Expected::from(&summary)
     }
@@ -253,7 +283,7 @@ mod tests {
                 lost: 2,
                 duplicated: 2,
                 reordered: 1,
-                unexpected: 0,
+                ..Verdict::default()
             }
         );
     }
@@ -318,7 +348,51 @@ mod tests {
                 sent: 5,
                 refused: vec![1..2],
                 unknown: vec![3..5],
+                ..StreamSummary::default()
             }
         );
+    }
+
+    #[test]
+    fn only_what_was_sent_within_a_spell_must_have_come() {
+        let mut ledger = Ledger::default();
+        for seq in 0..100_u64 {
+            ledger.start_at(1_000 + seq * 10);
+            ledger.finish(u32::try_from(seq).unwrap(), Outcome::Accepted);
+        }
+        let expected = Expected::from(&ledger.summary());
+        let mut spells = Spells::default();
+        // Confirmed with the sending of 10; leaving begins with the sending of 30, with a grace of five messages.
+        spells.begin(1_100);
+        spells.end(1_300);
+        spells.end(1_900);
+        spells.begin(1_905);
+        let ranges = spells.ranges(&expected, 50);
+        assert_eq!(ranges, [10..25, 91..100]);
+
+        let mut tracker = Tracker::default();
+        // 24 is lost; 9 and 27 are racing, 28 and all until 91 are no business of this member.
+        for seq in (9..24).chain([27]).chain(91..100) {
+            tracker.record(seq, 0);
+        }
+        let verdict = tracker.verdict_within(&expected, &ranges);
+        assert_eq!(
+            (verdict.expected, verdict.received, verdict.lost),
+            (24, 23, 1)
+        );
+        assert_eq!((verdict.racing, verdict.unexpected), (2, 0));
+    }
+
+    #[test]
+    fn a_spell_that_ends_at_once_expects_nothing() {
+        let mut ledger = Ledger::default();
+        ledger.start_at(5);
+        ledger.finish(0, Outcome::Accepted);
+        let expected = Expected::from(&ledger.summary());
+        let mut spells = Spells::default();
+        assert!(spells.ranges(&expected, 0).is_empty());
+        spells.begin(4);
+        spells.end(4);
+        assert!(spells.ranges(&expected, 1_000).is_empty());
     }
 }

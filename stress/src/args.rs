@@ -1,12 +1,21 @@
 //! The command line.
 
+mod scenarios;
+mod values;
+
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use halley_client::{Endpoint, Transport};
 
+pub(crate) use self::scenarios::{
+    Address, CrowdArgs, IdleArgs, MixedArgs, PushArgs, RoomArgs, RoomsArgs, SoakArgs, StormArgs,
+};
+use self::values::duration;
+use crate::expect::Expectation;
 use crate::messages::{TransportMix, WebsocketTarget};
 use crate::payload::{SEQ_MAX, STAMP_BYTES};
 
@@ -27,80 +36,16 @@ pub(crate) enum Scenario {
     Idle(IdleArgs),
     /// Push to one room and check every message at every member.
     Room(RoomArgs),
+    /// Push to many rooms, few of them large and busy, and check every message.
+    Rooms(RoomsArgs),
     /// Push to single users and check every message.
     Push(PushArgs),
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct IdleArgs {
-    /// Connections to open.
-    #[arg(short = 'n', long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
-    pub(crate) connections: u32,
-    /// Connections to open per second.
-    #[arg(short, long, default_value_t = 2000.0, value_parser = rate)]
-    pub(crate) rate: f64,
-    /// How long to hold the connections once all are open.
-    #[arg(short, long, default_value = "30s", value_parser = duration)]
-    pub(crate) duration: Duration,
-    /// Members of each room.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) room_members: u32,
-    #[command(flatten)]
-    pub(crate) common: CommonArgs,
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct RoomArgs {
-    /// Members of the room.
-    #[arg(short = 'n', long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
-    pub(crate) members: u32,
-    /// Pushes per second, sent on time whatever the answers do.
-    #[arg(short, long, default_value_t = 10.0, value_parser = rate)]
-    pub(crate) rate: f64,
-    /// Connections to open per second.
-    #[arg(long, default_value_t = 2000.0, value_parser = rate)]
-    pub(crate) connect_rate: f64,
-    /// Pushes that may wait for their answer at the same time. 1 keeps a strict order.
-    #[arg(short, long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) concurrency: u16,
-    #[command(flatten)]
-    pub(crate) pushes: PushesArgs,
-    #[command(flatten)]
-    pub(crate) common: CommonArgs,
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct PushArgs {
-    /// Users, each with one connection.
-    #[arg(short = 'n', long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
-    pub(crate) users: u32,
-    /// Pushes per second over all users, sent on time whatever the answers do.
-    #[arg(short, long, default_value_t = 1000.0, value_parser = rate)]
-    pub(crate) rate: f64,
-    /// Push as fast as the answers come instead.
-    #[arg(long, conflicts_with = "rate")]
-    pub(crate) closed_loop: bool,
-    /// What users are addressed by.
-    #[arg(long, value_enum, default_value_t = Address::Keys)]
-    pub(crate) by: Address,
-    /// Connections to open per second.
-    #[arg(long, default_value_t = 2000.0, value_parser = rate)]
-    pub(crate) connect_rate: f64,
-    /// Pushes that may wait for their answer at the same time.
-    #[arg(short, long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) concurrency: u16,
-    #[command(flatten)]
-    pub(crate) pushes: PushesArgs,
-    #[command(flatten)]
-    pub(crate) common: CommonArgs,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Address {
-    /// By the name of their connection.
-    Keys,
-    /// By their user id.
-    Mids,
+    /// Drop many connections at once and time their way back, or connect again and again.
+    Storm(StormArgs),
+    /// Users who come, go, change rooms and read late, while rooms and users are pushed to.
+    Mixed(MixedArgs),
+    /// The same for hours, and whether the server grows.
+    Soak(SoakArgs),
 }
 
 /// What all pushing scenarios share.
@@ -159,20 +104,35 @@ pub(crate) struct CommonArgs {
     /// Process of the server, for its memory and CPU time; found by its ports by default. May be repeated.
     #[arg(long)]
     pub(crate) server_pid: Vec<u32>,
+    /// What the figures have to be, such as 'loss=0,p99<50ms'; else the run fails.
+    #[arg(long, value_name = "FIGURE<VALUE,…", value_delimiter = ',')]
+    pub(crate) expect: Vec<Expectation>,
+    /// End the run as a failure if it takes longer; by default a minute more than twice what it should take.
+    #[arg(long, value_parser = duration)]
+    pub(crate) limit: Option<Duration>,
     /// Print one JSON object instead of a table.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Write a page with plots, which needs no other file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 }
 
 /// The operations of goim's own protocol, which a push must not use: a client could not tell them apart.
 const PROTOCOL_OPERATIONS: std::ops::RangeInclusive<i32> = 0..=17;
+/// What a run may take beyond twice the time of its schedule.
+const LIMIT_EXTRA: Duration = Duration::from_mins(1);
 
 impl StressArgs {
     pub(crate) fn common(&self) -> &CommonArgs {
         match &self.scenario {
             Scenario::Idle(args) => &args.common,
             Scenario::Room(args) => &args.common,
+            Scenario::Rooms(args) => &args.common,
             Scenario::Push(args) => &args.common,
+            Scenario::Storm(args) => &args.common,
+            Scenario::Mixed(args) => &args.common,
+            Scenario::Soak(args) => &args.mixed.common,
         }
     }
 
@@ -185,20 +145,47 @@ impl StressArgs {
         if common.connect_timeout.is_zero() || common.heartbeat.is_zero() {
             bail!("--connect-timeout and --heartbeat must be longer than nothing");
         }
-        let (pushes, rate) = match &self.scenario {
-            Scenario::Idle(_) => return Ok(()),
-            Scenario::Room(args) => (&args.pushes, args.rate),
-            Scenario::Push(args) => (&args.pushes, args.rate),
-        };
-        if (pushes.size as usize) < STAMP_BYTES {
-            bail!("--size: the stamp of a message needs {STAMP_BYTES} bytes");
+        match &self.scenario {
+            Scenario::Idle(_) => Ok(()),
+            Scenario::Room(args) => args.pushes.check(&[args.rate]),
+            Scenario::Rooms(args) => args.pushes.check(&[args.rate]),
+            Scenario::Push(args) => args.pushes.check(&[args.rate]),
+            Scenario::Storm(args) => args.check(),
+            Scenario::Mixed(args) => args.check(),
+            Scenario::Soak(args) => args.check(),
         }
-        let planned = rate * pushes.duration.as_secs_f64();
-        if !(1.0..f64::from(SEQ_MAX)).contains(&planned) {
-            bail!("--rate and --duration: {planned} pushes are not between 1 and {SEQ_MAX}");
-        }
-        Ok(())
     }
+
+    /// How long the run may take.
+    pub(crate) fn limit(&self) -> Duration {
+        let common = self.common();
+        let (connecting, then) = match &self.scenario {
+            Scenario::Idle(args) => (connecting(args.connections, args.rate), args.duration),
+            Scenario::Room(args) => (
+                connecting(args.members, args.connect_rate),
+                args.pushes.time(),
+            ),
+            Scenario::Rooms(args) => (
+                connecting(args.members, args.connect_rate),
+                args.pushes.time(),
+            ),
+            Scenario::Push(args) => (
+                connecting(args.users, args.connect_rate),
+                args.pushes.time(),
+            ),
+            Scenario::Storm(args) => (connecting(args.connections, args.connect_rate), args.time()),
+            Scenario::Mixed(args) | Scenario::Soak(SoakArgs { mixed: args, .. }) => (
+                connecting(args.users, args.connect_rate),
+                args.pushes.time(),
+            ),
+        };
+        let planned = connecting + common.connect_timeout + then;
+        common.limit.unwrap_or(planned * 2 + LIMIT_EXTRA)
+    }
+}
+
+fn connecting(connections: u32, per_second: f64) -> Duration {
+    Duration::from_secs_f64(f64::from(connections) / per_second)
 }
 
 impl CommonArgs {
@@ -234,6 +221,21 @@ impl PushesArgs {
             timeout: self.push_timeout,
         })
     }
+
+    fn check(&self, rates: &[f64]) -> anyhow::Result<()> {
+        if (self.size as usize) < STAMP_BYTES {
+            bail!("--size: the stamp of a message needs {STAMP_BYTES} bytes");
+        }
+        let planned = rates.iter().sum::<f64>() * self.duration.as_secs_f64();
+        if !(1.0..f64::from(SEQ_MAX)).contains(&planned) {
+            bail!("the rates and --duration: {planned} pushes are not between 1 and {SEQ_MAX}");
+        }
+        Ok(())
+    }
+
+    fn time(&self) -> Duration {
+        self.duration + self.push_timeout + self.straggle
+    }
 }
 
 async fn resolve(authority: &str) -> anyhow::Result<SocketAddr> {
@@ -245,31 +247,9 @@ async fn resolve(authority: &str) -> anyhow::Result<SocketAddr> {
         .with_context(|| format!("resolve {authority}"))
 }
 
-fn rate(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(rate) if (0.001..=10_000_000.0).contains(&rate) => Ok(rate),
-        Ok(_) | Err(_) => Err("not a number between 0.001 and 10000000".to_owned()),
-    }
-}
-
-/// `500ms`, `30s`, `5m`, `2h`.
-fn duration(text: &str) -> Result<Duration, String> {
-    const SECONDS_MAX: f64 = 7.0 * 86_400.0;
-    let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
-    units
-        .into_iter()
-        .find_map(|(unit, seconds)| {
-            let number: f64 = text.strip_suffix(unit)?.trim().parse().ok()?;
-            Some(number * seconds)
-        })
-        .filter(|seconds| (0.0..=SECONDS_MAX).contains(seconds))
-        .map(Duration::from_secs_f64)
-        .ok_or_else(|| "not a duration like 500ms, 30s, 5m or 2h, at most a week".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use clap::{CommandFactory, Parser};
 
     use super::*;
 
@@ -285,20 +265,10 @@ mod tests {
 
     #[test]
     fn every_scenario_works_without_flags() {
-        for scenario in ["idle", "room", "push"] {
+        for scenario in ["idle", "room", "rooms", "push", "storm", "mixed", "soak"] {
             parse(scenario).unwrap().check().unwrap();
         }
-    }
-
-    #[test]
-    fn durations_have_units() {
-        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
-        assert_eq!(duration("5m"), Ok(Duration::from_mins(5)));
-        assert_eq!(duration("2h"), Ok(Duration::from_hours(2)));
-        for bad in ["", "5", "s", "-1s", "1d", "nans", "infs", "9999h"] {
-            assert!(duration(bad).is_err(), "{bad:?}");
-        }
+        parse("storm --churn -n 0").unwrap().check().unwrap();
     }
 
     #[test]
@@ -309,6 +279,12 @@ mod tests {
             "room --rate nan",
             "push --closed-loop --rate 5",
             "room --workers 0",
+            "rooms --rooms 0",
+            "rooms --exponent -1",
+            "storm --share 1.5",
+            "storm --rate 5",
+            "room --expect loss",
+            "room --expect nonsense=0",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }
@@ -318,8 +294,54 @@ mod tests {
             "room --rate 0.1 --duration 1s",
             "room --rate 1000000 --duration 2h",
             "idle --heartbeat 0s",
+            "storm -n 0",
+            "storm --share 0",
+            "mixed --rate 0 --user-rate 0",
+            "soak --warm-up 2h --duration 1h",
         ] {
             assert!(parse(line).unwrap().check().is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn every_flag_is_explained() {
+        let document = include_str!("../../docs/stress.md");
+        for scenario in Cli::command().get_subcommands() {
+            let flags = scenario.get_arguments().filter_map(clap::Arg::get_long);
+            for word in flags
+                .map(|flag| format!("--{flag}"))
+                .chain([scenario.get_name().to_owned()])
+            {
+                assert!(document.contains(&format!("`{word}`")), "{word}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_has_a_limit() {
+        let limit = |line| parse(line).unwrap().limit();
+        assert_eq!(limit("room --limit 7s"), Duration::from_secs(7));
+        assert_eq!(
+            limit("idle -n 2000 --rate 1000 -d 20s --connect-timeout 8s"),
+            Duration::from_mins(2)
+        );
+        assert!(limit("soak -d 8h") > Duration::from_hours(8));
+        assert!(limit("storm --storms 5 --within 10s") > Duration::from_secs(50));
+    }
+
+    #[test]
+    fn scenarios_have_defaults_of_their_own() {
+        let Scenario::Soak(soak) = parse("soak").unwrap().scenario else {
+            panic!()
+        };
+        assert_eq!(soak.mixed.pushes.duration, Duration::from_hours(1));
+        assert_eq!(
+            parse("storm").unwrap().common().heartbeat,
+            Duration::from_secs(1)
+        );
+        assert_eq!(
+            parse("room").unwrap().common().heartbeat,
+            Duration::from_mins(1)
+        );
     }
 }

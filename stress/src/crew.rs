@@ -10,11 +10,15 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command as Process};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::WORKER_COMMAND;
 use crate::account::StreamSummary;
-use crate::messages::{Command, Event, Opened, Plan, Progress, Settled};
+use crate::messages::{
+    Churn, Churned, Command, Event, Opened, Plan, Progress, Settled, Storm, Stormed,
+};
+use crate::series::Series;
 use crate::worker;
 
 /// Answers of one worker that may wait; each command has one.
@@ -38,7 +42,12 @@ struct Worker {
 
 impl Crew {
     /// Starts one worker per plan: in this process when it is only one, else as processes of the same executable.
-    pub(crate) fn start(plans: Vec<Plan>, tracker: &TaskTracker) -> anyhow::Result<Self> {
+    /// What they see over time goes into `series`.
+    pub(crate) fn start(
+        plans: Vec<Plan>,
+        series: &Arc<Mutex<Series>>,
+        tracker: &TaskTracker,
+    ) -> anyhow::Result<Self> {
         let board = Arc::new(Mutex::new(vec![Progress::default(); plans.len()]));
         let alone = plans.len() == 1;
         let mut workers = Vec::new();
@@ -47,6 +56,7 @@ impl Crew {
             let listen = Listener {
                 index,
                 board: Arc::clone(&board),
+                series: Arc::clone(series),
                 answer,
             };
             let (input, process) = if alone {
@@ -77,39 +87,26 @@ impl Crew {
                 .iter()
                 .fold(Progress::default(), |sum, one| Progress {
                     ready: sum.ready + one.ready,
+                    open: sum.open + one.open,
                     failed: sum.failed + one.failed,
                     received: sum.received + one.received,
+                    churned: sum.churned + one.churned,
                 })
         }
     }
 
     /// Opens all connections; `halted` ends that early.
-    pub(crate) async fn open(
-        &mut self,
-        halted: impl Future<Output = ()>,
-    ) -> anyhow::Result<Opened> {
+    pub(crate) async fn open(&mut self, halted: &CancellationToken) -> anyhow::Result<Opened> {
         for worker in &mut self.workers {
             let plan = Box::new(worker.plan.clone());
             worker.tell(&Command::Open(plan)).await?;
         }
-        tokio::pin!(halted);
-        let mut halting = false;
         let mut total = Opened::default();
-        let mut index = 0;
-        while index < self.workers.len() {
-            tokio::select! {
-                () = &mut halted, if !halting => {
-                    halting = true;
-                    for worker in &mut self.workers {
-                        worker.tell(&Command::Halt).await?;
-                    }
-                }
-                answer = self.workers[index].answer() => {
-                    let Event::Opened(opened) = answer? else { bail!("a worker answered out of turn") };
-                    total.merge(&opened);
-                    index += 1;
-                }
-            }
+        for answer in self.gather(halted).await? {
+            let Event::Opened(opened) = answer else {
+                bail!("a worker answered out of turn")
+            };
+            total.merge(&opened);
         }
         Ok(total)
     }
@@ -127,6 +124,55 @@ impl Crew {
         Ok(())
     }
 
+    /// Drops a share of all connections at once and waits until they are back; `halted` ends that early.
+    pub(crate) async fn storm(
+        &mut self,
+        order: Storm,
+        halted: &CancellationToken,
+    ) -> anyhow::Result<Stormed> {
+        for worker in &mut self.workers {
+            worker.tell(&Command::Storm(order)).await?;
+        }
+        let mut total = Stormed::default();
+        for answer in self.gather(halted).await? {
+            let Event::Stormed(stormed) = answer else {
+                bail!("a worker answered out of turn")
+            };
+            total.merge(&stormed);
+        }
+        Ok(total)
+    }
+
+    /// Divides connections that come and go among the workers and waits for the end; `halted` brings it forward.
+    pub(crate) async fn churn(
+        &mut self,
+        whole: Churn,
+        halted: &CancellationToken,
+    ) -> anyhow::Result<Churned> {
+        let workers = u32::try_from(self.workers.len()).unwrap_or(u32::MAX);
+        let mut first = whole.first;
+        for (place, worker) in (0..).zip(&mut self.workers) {
+            let lanes = whole.lanes / workers + u32::from(place < whole.lanes % workers);
+            let share = f64::from(lanes) / f64::from(whole.lanes.max(1));
+            let order = Churn {
+                first,
+                lanes,
+                per_second: whole.per_second.map(|rate| rate * share),
+                ..whole
+            };
+            first = first.saturating_add(lanes);
+            worker.tell(&Command::Churn(order)).await?;
+        }
+        let mut total = Churned::default();
+        for answer in self.gather(halted).await? {
+            let Event::Churned(churned) = answer else {
+                bail!("a worker answered out of turn")
+            };
+            total.merge(&churned);
+        }
+        Ok(total)
+    }
+
     /// Waits for stragglers, then adds up what was received.
     pub(crate) async fn settle(
         &mut self,
@@ -134,14 +180,9 @@ impl Crew {
         within_ms: u64,
     ) -> anyhow::Result<Settled> {
         for worker in &mut self.workers {
-            let plan = &worker.plan;
-            let own = if plan.own_streams {
-                plan.first..plan.first + plan.members
-            } else {
-                0..1
-            };
-            let streams = streams
-                .range(own)
+            let own = worker.plan.streams().into_iter();
+            let streams = own
+                .flat_map(|own| streams.range(own))
                 .map(|(stream, summary)| (*stream, summary.clone()))
                 .collect();
             worker.tell(&Command::Settle { streams, within_ms }).await?;
@@ -154,6 +195,23 @@ impl Crew {
             total.merge(&settled);
         }
         Ok(total)
+    }
+
+    /// Takes one answer of every worker. `halted` has workers open no further connections.
+    async fn gather(&mut self, halted: &CancellationToken) -> anyhow::Result<Vec<Event>> {
+        let (mut halting, mut answers) = (false, Vec::new());
+        while answers.len() < self.workers.len() {
+            tokio::select! {
+                () = halted.cancelled(), if !halting => {
+                    halting = true;
+                    for worker in &mut self.workers {
+                        worker.tell(&Command::Halt).await?;
+                    }
+                }
+                answer = self.workers[answers.len()].answer() => answers.push(answer?),
+            }
+        }
+        Ok(answers)
     }
 }
 
@@ -183,6 +241,7 @@ impl Worker {
 struct Listener {
     index: usize,
     board: Arc<Mutex<Vec<Progress>>>,
+    series: Arc<Mutex<Series>>,
     answer: mpsc::Sender<Event>,
 }
 
@@ -192,10 +251,19 @@ impl Listener {
         while let Ok(Some(line)) = lines.next_line().await {
             let event = serde_json::from_str(&line)
                 .unwrap_or_else(|error| Event::Failed(error.to_string()));
-            if let Event::Progress(progress) = event {
-                self.board.lock()[self.index] = progress;
-            } else if self.answer.send(event).await.is_err() {
-                return;
+            match event {
+                Event::Progress(progress) => self.board.lock()[self.index] = progress,
+                Event::Interval(interval) => self.series.lock().add(&interval),
+                Event::Opened(_)
+                | Event::Begun
+                | Event::Stormed(_)
+                | Event::Churned(_)
+                | Event::Settled(_)
+                | Event::Failed(_) => {
+                    if self.answer.send(event).await.is_err() {
+                        return;
+                    }
+                }
             }
         }
     }

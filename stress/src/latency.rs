@@ -1,10 +1,14 @@
 //! Distributions of times that merge exactly.
 
+mod coarse;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2Serializer};
 use serde::{Deserialize, Serialize, de, ser};
+
+pub(crate) use self::coarse::Coarse;
 
 /// Times in whole microseconds, exact to three digits, up to an hour.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,8 +46,23 @@ impl Latency {
         self.histogram.len()
     }
 
+    /// Forgets all times.
+    pub(crate) fn clear(&mut self) {
+        self.histogram.reset();
+    }
+
+    /// The time within which a part of all times is, microseconds.
+    pub(crate) fn quantile_us(&self, quantile: f64) -> u64 {
+        self.histogram.value_at_quantile(quantile)
+    }
+
+    /// 0 while it is empty.
+    pub(crate) fn max_us(&self) -> u64 {
+        self.histogram.max()
+    }
+
     pub(crate) fn summary(&self) -> Summary {
-        let at = |percentile| self.histogram.value_at_quantile(percentile);
+        let at = |quantile| self.quantile_us(quantile);
         Summary {
             count: self.histogram.len(),
             min_us: self.histogram.min(),
@@ -52,7 +71,7 @@ impl Latency {
             p90_us: at(0.9),
             p99_us: at(0.99),
             p99_9_us: at(0.999),
-            max_us: self.histogram.max(),
+            max_us: self.max_us(),
         }
     }
 }
@@ -72,21 +91,14 @@ pub(crate) struct Summary {
 
 impl Serialize for Latency {
     fn serialize<S: ser::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut bytes = Vec::new();
-        V2Serializer::new()
-            .serialize(&self.histogram, &mut bytes)
-            .map_err(ser::Error::custom)?;
-        serializer.serialize_str(&STANDARD.encode(bytes))
+        serializer.serialize_str(&encode(&self.histogram).map_err(ser::Error::custom)?)
     }
 }
 
 impl<'de> Deserialize<'de> for Latency {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let bytes = STANDARD.decode(text).map_err(de::Error::custom)?;
-        let histogram: Histogram<u64> = Deserializer::new()
-            .deserialize(&mut &bytes[..])
-            .map_err(de::Error::custom)?;
+        let histogram = decode(&text).map_err(de::Error::custom)?;
         let mut latency = Self::default();
         latency
             .histogram
@@ -94,6 +106,17 @@ impl<'de> Deserialize<'de> for Latency {
             .map_err(de::Error::custom)?;
         Ok(latency)
     }
+}
+
+fn encode(histogram: &Histogram<u64>) -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    V2Serializer::new().serialize(histogram, &mut bytes)?;
+    Ok(STANDARD.encode(bytes))
+}
+
+fn decode(text: &str) -> anyhow::Result<Histogram<u64>> {
+    let bytes = STANDARD.decode(text)?;
+    Ok(Deserializer::new().deserialize(&mut &bytes[..])?)
 }
 
 #[cfg(test)]

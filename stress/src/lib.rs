@@ -14,19 +14,26 @@ mod account;
 mod args;
 mod clock;
 mod crew;
+mod expect;
+mod growth;
+mod html;
 mod interrupt;
+mod kernel;
 mod latency;
 mod messages;
 mod payload;
 mod progress;
 mod pusher;
 mod report;
+mod sampler;
 mod scenario;
+mod series;
 mod server;
 mod table;
 #[cfg(test)]
 mod tests;
 mod worker;
+mod zipf;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -38,10 +45,12 @@ pub use self::args::{PUSH_KEY_VARIABLE, StressArgs};
 /// The hidden subcommand under which the executable must call [`worker()`].
 pub const WORKER_COMMAND: &str = "stress-worker";
 
-/// A loss or another failure: the report says which.
+/// The exit code of a command line that cannot be used, also where that is found before [`run()`]: a run
+/// that failed ends with another.
+pub const USAGE: u8 = 2;
+
+/// The exit code of a loss or another failure: the report says which.
 const FAILED: u8 = 1;
-/// The settings cannot work.
-const USAGE: u8 = 2;
 
 /// Runs a scenario on a runtime of its own and prints the report on standard output.
 ///
@@ -56,20 +65,43 @@ pub fn run(args: &StressArgs) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("start the runtime")?;
-    let report = runtime.block_on(scenario::run(args))?;
+    let finished = runtime.block_on(scenario::run(args))?;
     runtime.shutdown_background();
+    let report = &finished.report;
+    if let Some(path) = &args.common().html {
+        let page = html::page(&finished, &command())?;
+        std::fs::write(path, page).with_context(|| format!("write {}", path.display()))?;
+    }
     let mut out = std::io::stdout().lock();
     if args.common().json {
-        let json = serde_json::to_string_pretty(&report).context("encode the report")?;
+        let json = serde_json::to_string_pretty(report).context("encode the report")?;
         writeln!(out, "{json}").context("print the report")?;
     } else {
-        writeln!(out, "{}", table::render(&report)).context("print the report")?;
+        writeln!(out, "{}", table::render(report)).context("print the report")?;
     }
     Ok(if report.ok {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(FAILED)
     })
+}
+
+/// How this process was called, without the key of the push API.
+fn command() -> String {
+    const SECRET: &str = "--push-key";
+    let mut words: Vec<String> = Vec::new();
+    for word in std::env::args_os() {
+        let word = word.to_string_lossy();
+        let hidden = words.last().is_some_and(|last| last == SECRET);
+        words.push(if hidden {
+            "…".to_owned()
+        } else if word.starts_with("--push-key=") {
+            format!("{SECRET}=…")
+        } else {
+            word.into_owned()
+        });
+    }
+    words.join(" ")
 }
 
 /// Serves the coordinator that started this process, over standard input and output, until it hangs up.

@@ -15,7 +15,7 @@ pub(crate) struct Stamp {
     pub(crate) run: u64,
     /// When the message should have been sent, on the clock of [`now_ns`](crate::clock::now_ns).
     pub(crate) intended_ns: u64,
-    /// The room (always 0), or the user the message is for.
+    /// The room or the user that the message is for.
     pub(crate) stream: u32,
     /// Position in the stream, from 0 without gaps.
     pub(crate) seq: u32,

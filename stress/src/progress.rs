@@ -46,14 +46,17 @@ pub(crate) fn seconds_since(start: Instant) -> u64 {
 /// The receiving side in words.
 pub(crate) fn words(progress: Progress) -> String {
     let Progress {
-        ready,
+        ready: _,
+        open,
         failed,
         received,
+        churned,
     } = progress;
     let counts = [
-        (ready, "connected"),
+        (open, "connected"),
         (failed, "failed"),
         (received, "received"),
+        (churned, "logged in and out"),
     ];
     let words: Vec<String> = counts
         .iter()

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::course::Course;
-pub(crate) use self::course::{Pace, Pushed};
+pub(crate) use self::course::{Pace, Pick, Pushed};
 use self::lane::Lane;
 
 /// Where and how to push.
@@ -37,9 +37,24 @@ pub(crate) struct Load {
     pub(crate) size_bytes: usize,
     /// Path and query per stream.
     pub(crate) paths: Vec<String>,
+    /// The number of the first of these streams.
+    pub(crate) first_stream: u32,
+    pub(crate) pick: Pick,
+    /// Whether receivers come and go, so that they need to know when each push was sent.
+    pub(crate) timed: bool,
     pub(crate) pace: Pace,
     /// Connections, each with one push at a time.
     pub(crate) lanes: usize,
+}
+
+impl Load {
+    /// Pushes of the schedule; `None` in a closed loop.
+    pub(crate) fn total(&self) -> Option<u64> {
+        match self.pace {
+            Pace::Open { total, .. } => Some(total),
+            Pace::Closed { .. } => None,
+        }
+    }
 }
 
 /// Pushes until the pace is over or `stopped`, and returns when every push has ended.

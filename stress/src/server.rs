@@ -15,11 +15,40 @@ pub(crate) struct Server {
     pids: Vec<u32>,
 }
 
-/// A reading of all processes together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// A reading of every process, as exact as it gets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Reading {
+    pub(crate) processes: Vec<Process>,
+}
+
+/// One process of the server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    /// Of its executable, as the kernel cuts it.
+    pub(crate) name: String,
     pub(crate) rss_bytes: u64,
     pub(crate) cpu_ms: u64,
+}
+
+/// What all processes together use, as far as it can be seen without costing them anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    pub(crate) rss_bytes: u64,
+    /// Since they started.
+    pub(crate) cpu_ms: u64,
+    /// Open descriptors.
+    pub(crate) files: u64,
+}
+
+impl Reading {
+    pub(crate) fn rss_bytes(&self) -> u64 {
+        self.processes.iter().map(|process| process.rss_bytes).sum()
+    }
+
+    pub(crate) fn cpu_ms(&self) -> u64 {
+        self.processes.iter().map(|process| process.cpu_ms).sum()
+    }
 }
 
 impl Server {
@@ -42,15 +71,41 @@ impl Server {
         &self.pids
     }
 
-    /// `None` when there is no process or one of them cannot be read.
+    /// `None` when there is no process or one of them cannot be read. To count memory exactly the kernel walks
+    /// through all of it and holds up the process meanwhile.
     pub(crate) fn read(&self) -> Option<Reading> {
         if self.pids.is_empty() {
             return None;
         }
-        let mut sum = Reading::default();
+        let processes: Option<Vec<Process>> = self
+            .pids
+            .iter()
+            .map(|pid| {
+                let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+                Some(Process {
+                    pid: *pid,
+                    name: name.trim().to_owned(),
+                    rss_bytes: rss_bytes(*pid)?,
+                    cpu_ms: stat(*pid)?.cpu_ms,
+                })
+            })
+            .collect();
+        Some(Reading {
+            processes: processes?,
+        })
+    }
+
+    /// `None` when there is no process or one of them cannot be read.
+    pub(crate) fn glance(&self) -> Option<Usage> {
+        if self.pids.is_empty() {
+            return None;
+        }
+        let mut sum = Usage::default();
         for pid in &self.pids {
-            sum.rss_bytes += rss_bytes(*pid)?;
-            sum.cpu_ms += cpu_ms(*pid)?;
+            let usage = stat(*pid)?;
+            sum.rss_bytes += usage.rss_bytes;
+            sum.cpu_ms += usage.cpu_ms;
+            sum.files += open_files(*pid)?;
         }
         Some(sum)
     }
@@ -121,18 +176,31 @@ fn kilobytes(text: &str, field: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
-fn cpu_ms(pid: u32) -> Option<u64> {
-    ticks(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-        .map(|ticks| ticks * 1000 / TICKS_PER_SECOND)
+/// CPU time and memory; no descriptors.
+fn stat(pid: u32) -> Option<Usage> {
+    parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// User and system time of a `/proc/PID/stat` line. The name before them may hold anything, so count from its end.
-fn ticks(stat: &str) -> Option<u64> {
+/// A `/proc/PID/stat` line. The name in it may hold anything, so count from its end.
+fn parse_stat(stat: &str) -> Option<Usage> {
     let (_, after_name) = stat.rsplit_once(')')?;
-    let mut fields = after_name.split_whitespace().skip(11);
-    let user: u64 = fields.next()?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
-    Some(user + system)
+    let fields: Vec<&str> = after_name.split_whitespace().collect();
+    let number = |place: usize| fields.get(place)?.parse::<u64>().ok();
+    let (user, system, pages) = (number(11)?, number(12)?, number(21)?);
+    Some(Usage {
+        rss_bytes: pages * rustix::param::page_size() as u64,
+        cpu_ms: (user + system) * 1000 / TICKS_PER_SECOND,
+        files: 0,
+    })
+}
+
+/// Since Linux 6.2 the size of the folder says how many there are; before, they have to be counted.
+fn open_files(pid: u32) -> Option<u64> {
+    let folder = format!("/proc/{pid}/fd");
+    match fs::metadata(&folder).ok()?.len() {
+        0 => Some(fs::read_dir(&folder).ok()?.count() as u64),
+        files => Some(files),
+    }
 }
 
 /// What a process grew by, spread over the connections that made it grow; negative when it shrank.
@@ -141,12 +209,12 @@ fn ticks(stat: &str) -> Option<u64> {
     reason = "memory and connections are far below 2^52"
 )]
 pub(crate) fn bytes_per_connection(
-    before: Reading,
-    after: Reading,
+    before: &Reading,
+    after: &Reading,
     connections: u64,
 ) -> Option<f64> {
     (connections > 0)
-        .then(|| (after.rss_bytes as f64 - before.rss_bytes as f64) / connections as f64)
+        .then(|| (after.rss_bytes() as f64 - before.rss_bytes() as f64) / connections as f64)
 }
 
 #[cfg(test)]
@@ -160,7 +228,10 @@ mod tests {
         let server = Server::find(&[], &[address]);
         assert_eq!(server.pids(), [std::process::id()]);
         let reading = server.read().unwrap();
-        assert!(reading.rss_bytes > 100_000, "{reading:?}");
+        assert!(reading.rss_bytes() > 100_000, "{reading:?}");
+        let usage = server.glance().unwrap();
+        assert!(usage.rss_bytes > 100_000, "{usage:?}");
+        assert!((3..10_000).contains(&usage.files), "{usage:?}");
         assert!(
             Server::find(&[], &["192.0.2.1:80".parse().unwrap()])
                 .read()
@@ -177,10 +248,10 @@ mod tests {
             Some("98765".to_owned())
         );
         assert_eq!(listening_inode(line, &BTreeSet::from([3102])), None);
-        assert_eq!(
-            ticks("7 (a ) b) S 1 7 7 0 -1 4 1 0 0 0 25 17 0 0 20 0"),
-            Some(42)
-        );
+        let stat = "7 (a ) b) S 1 7 7 0 -1 4 1 0 0 0 25 17 0 0 20 0 3 0 99 4096 5 1";
+        let usage = parse_stat(stat).unwrap();
+        assert_eq!(usage.cpu_ms, 420);
+        assert_eq!(usage.rss_bytes, 5 * rustix::param::page_size() as u64);
         assert_eq!(
             kilobytes("Name: x\nVmRSS:\t  123 kB\n", "VmRSS:"),
             Some(123)

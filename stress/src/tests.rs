@@ -1,6 +1,10 @@
 //! Whole scenarios against a server that errs exactly as told: the tool must find exactly that.
 
+mod day;
 mod fake;
+mod judged;
+mod rooms;
+mod storms;
 
 use std::collections::BTreeMap;
 
@@ -10,7 +14,7 @@ use self::fake::{Answer, Fake, Fate, Faults, Login};
 use crate::account::Verdict;
 use crate::args::StressArgs;
 use crate::report::Report;
-use crate::scenario;
+use crate::scenario::{self, Finished};
 
 #[derive(Parser)]
 struct Cli {
@@ -19,7 +23,11 @@ struct Cli {
 }
 
 async fn stress(fake: &Fake, line: &str) -> Report {
-    let http = if line.starts_with("idle") {
+    finish(fake, line).await.report
+}
+
+async fn finish(fake: &Fake, line: &str) -> Finished {
+    let http = if line.starts_with("idle") || line.starts_with("storm") {
         String::new()
     } else {
         format!(" --http http://{}", fake.http)
@@ -92,7 +100,7 @@ async fn finds_exactly_what_a_room_lost_doubled_and_reordered() {
         lost: 15,
         duplicated: 5,
         reordered: 15,
-        unexpected: 0,
+        ..Verdict::default()
     };
     assert_eq!(verdict(&report), found);
     let deliveries = report.deliveries.unwrap();
@@ -212,7 +220,7 @@ async fn a_closed_loop_pushes_as_fast_as_answers_come() {
 #[tokio::test]
 async fn idle_connections_are_counted_by_what_became_of_them() {
     let faults = Faults {
-        login: |member| match member % 10 {
+        login: |member, _| match member % 10 {
             1 => Login::Close,
             2 => Login::Ignore,
             3 => Login::Drop,

@@ -1,9 +1,14 @@
 //! A worker: holds connections, answers the coordinator, and measures what arrives.
 
+mod churn;
+mod compare;
+mod day;
 mod fleet;
 mod inbound;
+mod life;
 mod member;
 mod post;
+mod storm;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,9 +18,11 @@ use serde_json::to_vec;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, Lines};
 use tokio::time::{Instant, MissedTickBehavior};
 
+pub(crate) use self::compare::LARGEST_ROOMS;
 use self::fleet::Fleet;
 use crate::account::Expected;
-use crate::messages::{Command, Event};
+use crate::clock::now_ns;
+use crate::messages::{Command, Event, Interval, Plan};
 
 /// How often a worker looks whether something has changed.
 const TICK: Duration = Duration::from_millis(50);
@@ -34,6 +41,7 @@ where
         input: BufReader::new(input).lines(),
         output,
         fleet: None,
+        intervals: Intervals::default(),
         phase: Phase::Idle,
     };
     match worker.run().await {
@@ -50,12 +58,25 @@ struct Worker<R, W> {
     input: Lines<BufReader<R>>,
     output: W,
     fleet: Option<Fleet>,
+    intervals: Intervals,
     phase: Phase,
+}
+
+/// Where intervals end: at the same moments in all workers.
+#[derive(Clone, Copy, Default)]
+struct Intervals {
+    epoch_ns: u64,
+    /// 0 before there is a plan.
+    width_ns: u64,
+    /// The number of the current one.
+    current: u64,
 }
 
 enum Phase {
     Idle,
     Opening,
+    Storming,
+    Churning,
     Settling {
         streams: BTreeMap<u32, Expected>,
         deadline: Instant,
@@ -78,6 +99,7 @@ where
                     None => return Ok(()),
                     Some(line) => self.obey(serde_json::from_str(&line).context("parse a command")?).await?,
                 },
+                () = self.intervals.interval_over() => self.report_interval().await?,
                 _ = ticks.tick() => {
                     self.advance().await?;
                     until_progress -= 1;
@@ -95,6 +117,7 @@ where
         match command {
             Command::Open(plan) => {
                 self.fleet = Some(Fleet::start(&plan).context("start receiving threads")?);
+                self.intervals = Intervals::of(&plan);
                 self.phase = Phase::Opening;
             }
             Command::Halt => {
@@ -108,7 +131,22 @@ where
                 }
                 self.say(&Event::Begun).await?;
             }
+            Command::Storm(order) => {
+                if let Some(fleet) = &self.fleet {
+                    fleet.storm(order);
+                }
+                self.phase = Phase::Storming;
+            }
+            Command::Churn(order) => {
+                if let Some(fleet) = &self.fleet {
+                    fleet.churn(order);
+                }
+                self.phase = Phase::Churning;
+            }
             Command::Settle { streams, within_ms } => {
+                if let Some(fleet) = &self.fleet {
+                    fleet.calm();
+                }
                 let streams = streams
                     .iter()
                     .map(|(stream, summary)| (*stream, Expected::from(summary)));
@@ -130,15 +168,15 @@ where
         if let Some(failure) = fleet.failure() {
             bail!("receiving thread: {failure}");
         }
-        match &mut self.phase {
-            Phase::Idle => Ok(()),
-            Phase::Opening => {
-                let Some(opened) = fleet.opened() else {
-                    return Ok(());
-                };
-                self.phase = Phase::Idle;
-                self.say(&Event::Opened(Box::new(opened))).await
-            }
+        let answer = match &mut self.phase {
+            Phase::Idle => None,
+            Phase::Opening => fleet.opened().map(|opened| Event::Opened(Box::new(opened))),
+            Phase::Storming => fleet
+                .stormed()
+                .map(|stormed| Event::Stormed(Box::new(stormed))),
+            Phase::Churning => fleet
+                .churned()
+                .map(|churned| Event::Churned(Box::new(churned))),
             Phase::Settling {
                 streams,
                 deadline,
@@ -159,11 +197,37 @@ where
                 if !quiet && now < *deadline {
                     return Ok(());
                 }
-                let settled = fleet.settled(streams);
-                self.phase = Phase::Idle;
-                self.say(&Event::Settled(Box::new(settled))).await
+                return self.settle().await;
             }
+        };
+        if let Some(answer) = answer {
+            self.phase = Phase::Idle;
+            self.say(&answer).await?;
         }
+        Ok(())
+    }
+
+    async fn settle(&mut self) -> anyhow::Result<()> {
+        // The last interval is not over, but its times belong to the whole.
+        self.report_interval().await?;
+        let phase = std::mem::replace(&mut self.phase, Phase::Idle);
+        if let (Some(fleet), Phase::Settling { streams, .. }) = (&self.fleet, phase) {
+            let settled = fleet.settled(&streams);
+            self.say(&Event::Settled(Box::new(settled))).await?;
+        }
+        Ok(())
+    }
+
+    async fn report_interval(&mut self) -> anyhow::Result<()> {
+        let index = self.intervals.turn();
+        let Some(times) = self.fleet.as_mut().map(Fleet::take_times) else {
+            return Ok(());
+        };
+        if times.is_empty() {
+            return Ok(());
+        }
+        self.say(&Event::Interval(Box::new(Interval { index, times })))
+            .await
     }
 
     async fn say(&mut self, event: &Event) -> anyhow::Result<()> {
@@ -174,5 +238,34 @@ where
             .await
             .context("report an event")?;
         self.output.flush().await.context("report an event")
+    }
+}
+
+impl Intervals {
+    fn of(plan: &Plan) -> Self {
+        let mut intervals = Self {
+            epoch_ns: plan.epoch_ns,
+            width_ns: plan.interval_ms.max(1) * 1_000_000,
+            current: 0,
+        };
+        intervals.turn();
+        intervals
+    }
+
+    /// Waits for the end of the current interval.
+    async fn interval_over(self) {
+        if self.width_ns == 0 {
+            return std::future::pending().await;
+        }
+        let end_ns = self.epoch_ns + (self.current + 1) * self.width_ns;
+        let left_ns = end_ns.saturating_sub(now_ns());
+        tokio::time::sleep(Duration::from_nanos(left_ns)).await;
+    }
+
+    /// Goes on to the interval of this moment; returns the number of the one before.
+    fn turn(&mut self) -> u64 {
+        let passed_ns = now_ns().saturating_sub(self.epoch_ns);
+        let current = passed_ns.checked_div(self.width_ns).unwrap_or(0);
+        std::mem::replace(&mut self.current, current)
     }
 }

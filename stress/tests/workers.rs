@@ -33,11 +33,15 @@ fn main() -> ExitCode {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
             results_of_processes_add_up().await;
+            rooms_span_processes().await;
+            storms_and_churn_span_processes().await;
+            a_day_is_divided_among_processes().await;
             a_loss_in_one_process_fails_the_run().await;
             many_sources_are_used().await;
+            an_expectation_decides_the_exit_code().await;
             misuse_has_its_own_exit_code().await;
         });
-        println!("test result: ok. 4 passed");
+        println!("test result: ok. 8 passed");
         return ExitCode::SUCCESS;
     }
     match Cli::parse() {
@@ -81,6 +85,69 @@ async fn results_of_processes_add_up() {
     );
 }
 
+async fn rooms_span_processes() {
+    let fake = Fake::start(Faults::default()).await;
+    let (flags, http) = (fake.flags(), fake.http);
+    let line = format!(
+        "rooms -n 30 --rooms 4 --workers 3 --rate 200 --duration 500ms --json {flags} --http http://{http}"
+    );
+    let (code, report) = stress(&line).await;
+    assert_eq!(code, Some(0), "{report}");
+    let expected = |room: &Value| {
+        let count = |name: &str| room[name].as_u64().unwrap();
+        assert_eq!(count("expected"), count("members") * count("pushes"));
+        assert_eq!(count("expected"), count("received"));
+        count("expected")
+    };
+    let rooms = report["rooms"]["largest"].as_array().unwrap();
+    let sum: u64 = rooms.iter().map(expected).sum();
+    assert_eq!(report["deliveries"]["expected"], sum);
+}
+
+async fn storms_and_churn_span_processes() {
+    let fake = Fake::start(Faults::default()).await;
+    let flags = fake.flags();
+    let line =
+        format!("storm -n 20 --storms 1 --share 0.75 --calm 50ms --workers 2 --json {flags}");
+    let (code, report) = stress(&line).await;
+    assert_eq!(code, Some(0), "{report}");
+    let storm = &report["storms"][0];
+    assert_eq!(
+        (&storm["dropped"], &storm["ready"]),
+        (&15.into(), &15.into())
+    );
+    let line =
+        format!("storm --churn -n 4 -c 3 --rate 100 --duration 400ms --workers 2 --json {flags}");
+    let (code, report) = stress(&line).await;
+    assert_eq!(code, Some(0), "{report}");
+    let connects = report["churn"]["connects"].as_u64().unwrap();
+    assert!((39..=42).contains(&connects), "{report}");
+}
+
+async fn a_day_is_divided_among_processes() {
+    let fake = Fake::start(Faults::default()).await;
+    let (flags, http) = (fake.flags(), fake.http);
+    let page = tempfile::NamedTempFile::new().unwrap();
+    let line = format!(
+        "mixed -n 40 --rooms 3 --workers 2 --turnover 20 --changes 20 --duration 1s --grace 200ms --slow 0.2 \
+        --slow-pause 100ms --json --html {} {flags} --http http://{http}",
+        page.path().display()
+    );
+    let (code, report) = stress(&line).await;
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(report["deliveries"]["lost"], 0);
+    assert!(
+        report["deliveries"]["received"].as_u64().unwrap() > 100,
+        "{report}"
+    );
+    assert!(
+        report["turnover"]["disconnects"].as_u64().unwrap() > 5,
+        "{report}"
+    );
+    let page = std::fs::read_to_string(page.path()).unwrap();
+    assert!(page.contains("id=\"delivery\"") && page.ends_with("</html>\n"));
+}
+
 async fn a_loss_in_one_process_fails_the_run() {
     let faults = Faults {
         fate: |member, push| {
@@ -115,7 +182,23 @@ async fn many_sources_are_used() {
     assert_eq!(report["connections"]["ready"], 12);
 }
 
+async fn an_expectation_decides_the_exit_code() {
+    let fake = Fake::start(Faults::default()).await;
+    let line = format!("idle -n 3 --duration 50ms --json {}", fake.flags());
+    let met = format!("{line} --expect connect_failures=0,handshake.max<10s");
+    assert_eq!(stress(&met).await.0, Some(0));
+    let (code, report) = stress(&format!("{line} --expect handshake.p50<1us")).await;
+    assert_eq!(code, Some(1), "{report}");
+    let problem = report["problems"][0].as_str().unwrap();
+    assert!(
+        problem.starts_with("expected handshake.p50<1us, was "),
+        "{problem}"
+    );
+    assert_eq!(report["expectations"][0]["met"], false);
+}
+
 async fn misuse_has_its_own_exit_code() {
     assert_eq!(stress("room --size 3").await.0, Some(2));
     assert_eq!(stress("room --nonsense").await.0, Some(2));
+    assert_eq!(stress("room --expect nonsense=0").await.0, Some(2));
 }

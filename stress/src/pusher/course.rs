@@ -13,7 +13,9 @@ use super::{Load, Outcomes};
 use crate::account::{Ledger, Outcome, StreamSummary};
 use crate::clock::{Alarm, moment_ns, now_ns};
 use crate::latency::Latency;
+use crate::messages::add_counts;
 use crate::payload::Stamp;
+use crate::zipf::{Purpose, Zipf, draw};
 
 /// A closed loop without success would spin: it rests this long.
 const REST: Duration = Duration::from_millis(10);
@@ -30,6 +32,15 @@ pub(crate) enum Pace {
     },
     /// Each lane pushes as soon as its last push is accepted, for `duration_ns`.
     Closed { duration_ns: u64 },
+}
+
+/// Which stream a push goes to.
+#[derive(Clone, Debug)]
+pub(crate) enum Pick {
+    /// One after the other.
+    InTurn,
+    /// Some far more often than others.
+    Drawn(Zipf),
 }
 
 pub(super) struct Course {
@@ -82,6 +93,22 @@ pub(crate) struct Pushed {
     pub(crate) streams: BTreeMap<u32, StreamSummary>,
     pub(crate) started_ns: u64,
     pub(crate) last_sent_ns: u64,
+}
+
+impl Pushed {
+    /// Adds what was pushed at the same time to other streams.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.planned += other.planned;
+        self.sent += other.sent;
+        self.outcomes.accepted += other.outcomes.accepted;
+        add_counts(&mut self.outcomes.refused, &other.outcomes.refused);
+        add_counts(&mut self.outcomes.errors, &other.outcomes.errors);
+        self.answer.merge(&other.answer);
+        self.lag.merge(&other.lag);
+        self.streams.extend(other.streams);
+        self.started_ns = self.started_ns.min(other.started_ns);
+        self.last_sent_ns = self.last_sent_ns.max(other.last_sent_ns);
+    }
 }
 
 impl Course {
@@ -137,8 +164,7 @@ impl Course {
                 now
             }
         };
-        let streams = self.load.paths.len() as u64;
-        let stream = usize::try_from(gate.next % streams).unwrap_or(0);
+        let stream = self.stream(gate.next);
         gate.next += 1;
         Some(Turn {
             stream,
@@ -146,17 +172,31 @@ impl Course {
         })
     }
 
+    fn stream(&self, push: u64) -> usize {
+        let streams = self.load.paths.len();
+        match &self.load.pick {
+            Pick::InTurn => usize::try_from(push % streams as u64).unwrap_or(0),
+            Pick::Drawn(zipf) => zipf.room(draw(Purpose::Push, push)) as usize % streams,
+        }
+    }
+
     /// Takes the push's number, at the moment of sending.
     pub(super) fn start(&self, turn: &Turn) -> Started {
-        let at_ns = now_ns();
         let mut books = self.books.lock();
-        let (seq, settled) = books.ledgers[turn.stream].start();
+        // Read behind the lock, so that the moments of a stream are in the order of its numbers.
+        let at_ns = now_ns();
+        let ledger = &mut books.ledgers[turn.stream];
+        let (seq, settled) = if self.load.timed {
+            ledger.start_at(at_ns)
+        } else {
+            ledger.start()
+        };
         books.lag.record_ns(at_ns.saturating_sub(turn.intended_ns));
         books.last_sent_ns = at_ns;
         let stamp = Stamp {
             run: self.load.run,
             intended_ns: turn.intended_ns,
-            stream: u32::try_from(turn.stream).unwrap_or(u32::MAX),
+            stream: self.number(turn.stream),
             seq,
             settled,
         };
@@ -166,6 +206,11 @@ impl Course {
             path: self.load.paths[turn.stream].clone(),
             body: stamp.encode(self.load.size_bytes),
         }
+    }
+
+    fn number(&self, stream: usize) -> u32 {
+        let stream = u32::try_from(stream).unwrap_or(u32::MAX);
+        self.load.first_stream.saturating_add(stream)
     }
 
     /// Notes how a push ended; returns how long its lane shall rest.
@@ -203,7 +248,7 @@ impl Course {
 
     pub(super) fn finished(&self) -> Pushed {
         let books = self.books.lock();
-        let streams: BTreeMap<u32, StreamSummary> = (0..)
+        let streams: BTreeMap<u32, StreamSummary> = (self.load.first_stream..)
             .zip(books.ledgers.iter().map(Ledger::summary))
             .collect();
         let sent = streams.values().map(|stream| u64::from(stream.sent)).sum();

@@ -52,7 +52,10 @@ pub(crate) enum Login {
 pub(crate) struct Faults {
     pub(crate) fate: fn(u32, u64) -> Fate,
     pub(crate) answer: fn(u64) -> Answer,
-    pub(crate) login: fn(u32) -> Login,
+    /// Takes how often the member has logged in before.
+    pub(crate) login: fn(u32, u32) -> Login,
+    /// Whether a change of room is answered and not made.
+    pub(crate) deaf: bool,
 }
 
 impl Default for Faults {
@@ -60,7 +63,8 @@ impl Default for Faults {
         Self {
             fate: |_, _| Fate::Once,
             answer: |_| Answer::Accept,
-            login: |_| Login::Answer,
+            login: |_, _| Login::Answer,
+            deaf: false,
         }
     }
 }
@@ -75,6 +79,7 @@ struct Hub {
     faults: Faults,
     members: Mutex<HashMap<u32, Member>>,
     pushes: Mutex<HashMap<String, u64>>,
+    logins: Mutex<HashMap<u32, u32>>,
 }
 
 struct Member {
@@ -92,6 +97,7 @@ impl Fake {
             faults,
             members: Mutex::default(),
             pushes: Mutex::default(),
+            logins: Mutex::default(),
         });
         let tracker = TaskTracker::new();
         let mut addresses = Vec::new();
@@ -153,7 +159,13 @@ impl Session {
             Op::AUTH => {
                 let auth = AuthBody::parse(packet.body).unwrap();
                 self.member = auth.key.rsplit_once('-').unwrap().1.parse().unwrap();
-                self.login = (hub.faults.login)(self.member);
+                let before = {
+                    let mut logins = hub.logins.lock();
+                    let logins = logins.entry(self.member).or_default();
+                    *logins += 1;
+                    *logins - 1
+                };
+                self.login = (hub.faults.login)(self.member, before);
                 match self.login {
                     Login::Close => return None,
                     Login::Ignore => return Some(out),
@@ -174,6 +186,17 @@ impl Session {
                     return None;
                 }
                 reply(Op::HEARTBEAT_REPLY, &7_i32.to_be_bytes());
+            }
+            Op::CHANGE_ROOM => {
+                let room = String::from_utf8(packet.body.to_vec()).unwrap();
+                // The member may have come back over another connection meanwhile.
+                if let Some(member) = hub.members.lock().get_mut(&self.member)
+                    && member.pushes.same_channel(pushes)
+                    && !hub.faults.deaf
+                {
+                    member.room = room;
+                }
+                reply(Op::CHANGE_ROOM_REPLY, packet.body);
             }
             _ => {}
         }
@@ -203,16 +226,21 @@ async fn serve_tcp(hub: &Hub, stream: TcpStream) {
             Some(batch) = pushes.recv() => {
                 // Every other member gets its messages in two pieces.
                 let cut = if session.member % 2 == 0 { batch.len() } else { 11 };
-                write.write_all(&batch[..cut]).await.unwrap();
-                tokio::task::yield_now().await;
-                write.write_all(&batch[cut..]).await.unwrap();
+                for piece in [&batch[..cut], &batch[cut..]] {
+                    if write.write_all(piece).await.is_err() {
+                        return;
+                    }
+                    tokio::task::yield_now().await;
+                }
             }
         }
         while let Some((packet, used)) = packet::decode(&input, 4096).unwrap() {
             let Some(answer) = session.answer(hub, packet, &sender) else {
                 return;
             };
-            write.write_all(&answer).await.unwrap();
+            if write.write_all(&answer).await.is_err() {
+                return;
+            }
             input.drain(..used);
         }
     }
@@ -239,13 +267,15 @@ async fn serve_websocket(hub: &Hub, stream: TcpStream) {
                 message = answer;
             }
             Some(batch) = pushes.recv() => {
-                write.send(Message::Ping("still there?".into())).await.unwrap();
+                if write.send(Message::Ping("still there?".into())).await.is_err() {
+                    return;
+                }
                 let header = Header { ver: 1, op: Op::RAW, seq: 0 };
                 packet::encode(&mut message, header, &batch);
             }
         }
-        if !message.is_empty() {
-            write.send(Message::Binary(message.into())).await.unwrap();
+        if !message.is_empty() && write.send(Message::Binary(message.into())).await.is_err() {
+            return;
         }
     }
 }

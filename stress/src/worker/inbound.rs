@@ -8,7 +8,8 @@ use halley_wire::{HEADER_BYTES, Op, packet, raw, ws};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
 
-use super::post::{Member, Post, Stage, State, Tally};
+use super::member::{Member, Stage};
+use super::post::{Post, State, Tally};
 use crate::clock::now_ns;
 use crate::messages::Plan;
 use crate::payload::{SEQ_MAX, STAMP_BYTES, Stamp};
@@ -73,6 +74,7 @@ fn consume(plan: &Plan, state: &mut State, slot: usize, end: usize) -> Result<()
         scratch,
         members,
         tally,
+        ..
     } = state;
     let member = &mut members[slot];
     let mut inbound = std::mem::take(&mut member.inbound);
@@ -158,24 +160,45 @@ impl Receiver<'_> {
         match op {
             Op::AUTH_REPLY if self.member.stage == Stage::Opening => {
                 self.member.stage = Stage::LoggedIn;
-                self.tally
-                    .handshake
-                    .record_ns(self.now_ns.saturating_sub(self.member.connect_ns));
-            }
-            Op::HEARTBEAT_REPLY => {
-                self.tally.heartbeats_answered += 1;
-                let sent_ns = std::mem::take(&mut self.member.heartbeat_ns);
-                if sent_ns != 0 {
-                    self.tally
-                        .heartbeat
-                        .record_ns(self.now_ns.saturating_sub(sent_ns));
+                let took_ns = self.now_ns.saturating_sub(self.member.connect_ns);
+                self.tally.times.handshake.record_ns(took_ns);
+                if self.tally.begun {
+                    self.tally.later.record_ns(took_ns);
                 }
-                if self.member.stage == Stage::LoggedIn {
-                    self.member.stage = Stage::Ready;
+            }
+            Op::HEARTBEAT_REPLY => self.heartbeat(),
+            Op::CHANGE_ROOM_REPLY => {
+                let life = self.member.life.as_mut();
+                if let Some(sent_ns) = life.and_then(|life| life.end_change(self.now_ns)) {
+                    let took_ns = self.now_ns.saturating_sub(sent_ns);
+                    self.tally.turnover.changes_answered += 1;
+                    // Who reads late would measure itself.
+                    if !self.member.slow {
+                        self.tally.turnover.change.record_ns(took_ns);
+                    }
                 }
             }
             Op::DISCONNECT_REPLY => self.tally.goodbyes += 1,
             _ => {}
+        }
+    }
+
+    fn heartbeat(&mut self) {
+        self.tally.heartbeats_answered += 1;
+        self.member.heartbeats_open = self.member.heartbeats_open.saturating_sub(1);
+        let sent_ns = std::mem::take(&mut self.member.heartbeat_ns);
+        if sent_ns != 0 && !self.member.slow {
+            let took_ns = self.now_ns.saturating_sub(sent_ns);
+            self.tally.times.heartbeat.record_ns(took_ns);
+            if self.plan.stays(self.member.number) {
+                self.tally.stayers.record_ns(took_ns);
+            }
+        }
+        if self.member.stage == Stage::LoggedIn {
+            self.member.stage = Stage::Ready;
+            if let Some(life) = &mut self.member.life {
+                life.arrive(self.now_ns);
+            }
         }
     }
 
@@ -184,15 +207,22 @@ impl Receiver<'_> {
             self.tally.foreign += 1;
             return;
         };
-        if stamp.stream != self.member.stream {
+        let slow = self.member.slow;
+        let Some(tracker) = self.member.tracker(stamp.stream, stamp.intended_ns) else {
             self.tally.misrouted += 1;
-        } else if body.len() != self.plan.size_bytes.max(STAMP_BYTES) || stamp.seq >= SEQ_MAX {
+            return;
+        };
+        if body.len() != self.plan.size_bytes.max(STAMP_BYTES) || stamp.seq >= SEQ_MAX {
             self.tally.corrupt += 1;
-        } else if self.member.tracker.record(stamp.seq, stamp.settled) {
+        } else if tracker.record(stamp.seq, stamp.settled) {
+            let latency_ns = self.now_ns.saturating_sub(stamp.intended_ns);
             self.tally.last_message_ns = self.now_ns;
-            self.tally
-                .latency
-                .record_ns(self.now_ns.saturating_sub(stamp.intended_ns));
+            let latency = if slow {
+                &mut self.tally.slow.latency
+            } else {
+                &mut self.tally.times.delivery
+            };
+            latency.record_ns(latency_ns);
         }
     }
 
