@@ -7,12 +7,14 @@
 //!
 //! What is not on this machine is fetched once, into `HALLEY_ENGINES_DIR` or
 //! else `~/.cache/halley/engines`: Kafka from Maven Central, Redis from Debian.
+//! [`chromium()`], in which tests open pages, is installed where it may be.
 //! Everything here blocks the calling thread.
 
 #![forbid(unsafe_code)]
 
 mod apt;
 mod cache;
+mod chromium;
 mod kafka;
 mod port;
 mod process;
@@ -20,5 +22,6 @@ mod redis;
 mod run;
 mod wait;
 
+pub use chromium::chromium;
 pub use kafka::{Kafka, KafkaOptions, KafkaVersion};
 pub use redis::{Redis, RedisCluster};

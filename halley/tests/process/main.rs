@@ -4,4 +4,5 @@ mod failures;
 mod first_message;
 mod roles;
 mod signals;
+mod stress;
 mod support;
