@@ -77,12 +77,12 @@ pub(crate) struct CommonArgs {
     /// How members connect.
     #[arg(short, long, value_enum, default_value_t = TransportMix::Tcp)]
     pub(crate) transport: TransportMix,
-    /// comet's TCP address.
-    #[arg(long, default_value = "127.0.0.1:3101")]
-    pub(crate) tcp: String,
-    /// comet's WebSocket address.
-    #[arg(long, default_value = "ws://127.0.0.1:3102/sub")]
-    pub(crate) ws: String,
+    /// comet's TCP address. Of several the members take turns.
+    #[arg(long, default_value = "127.0.0.1:3101", value_delimiter = ',')]
+    pub(crate) tcp: Vec<String>,
+    /// comet's WebSocket address. Of several the members take turns.
+    #[arg(long, default_value = "ws://127.0.0.1:3102/sub", value_delimiter = ',')]
+    pub(crate) ws: Vec<String>,
     /// Worker processes; as many as the open-file limit asks for by default.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) workers: Option<u32>,
@@ -148,7 +148,7 @@ impl StressArgs {
         match &self.scenario {
             Scenario::Idle(_) => Ok(()),
             Scenario::Room(args) => args.pushes.check(&[args.rate]),
-            Scenario::Rooms(args) => args.pushes.check(&[args.rate]),
+            Scenario::Rooms(args) => args.pushes.check(&[args.rate, args.broadcasts]),
             Scenario::Push(args) => args.pushes.check(&[args.rate]),
             Scenario::Storm(args) => args.check(),
             Scenario::Mixed(args) => args.check(),
@@ -189,20 +189,28 @@ fn connecting(connections: u32, per_second: f64) -> Duration {
 }
 
 impl CommonArgs {
-    pub(crate) async fn tcp_target(&self) -> anyhow::Result<SocketAddr> {
-        resolve(&self.tcp).await.context("--tcp")
+    pub(crate) async fn tcp_targets(&self) -> anyhow::Result<Vec<SocketAddr>> {
+        let mut targets = Vec::new();
+        for authority in &self.tcp {
+            targets.push(resolve(authority).await.context("--tcp")?);
+        }
+        Ok(targets)
     }
 
-    pub(crate) async fn websocket_target(&self) -> anyhow::Result<WebsocketTarget> {
-        let endpoint: Endpoint = self.ws.parse().context("--ws")?;
-        if endpoint.transport() != Transport::Websocket {
-            bail!("--ws: {} is not ws://host:port/path", self.ws);
+    pub(crate) async fn websocket_targets(&self) -> anyhow::Result<Vec<WebsocketTarget>> {
+        let mut targets = Vec::new();
+        for uri in &self.ws {
+            let endpoint: Endpoint = uri.parse().context("--ws")?;
+            if endpoint.transport() != Transport::Websocket {
+                bail!("--ws: {uri} is not ws://host:port/path");
+            }
+            targets.push(WebsocketTarget {
+                address: resolve(&endpoint.authority()).await.context("--ws")?,
+                authority: endpoint.authority(),
+                path: endpoint.path().to_owned(),
+            });
         }
-        Ok(WebsocketTarget {
-            address: resolve(&endpoint.authority()).await.context("--ws")?,
-            authority: endpoint.authority(),
-            path: endpoint.path().to_owned(),
-        })
+        Ok(targets)
     }
 }
 

@@ -70,6 +70,9 @@ pub(crate) struct RoomsArgs {
     /// Pushes per second over all rooms, sent on time whatever the answers do.
     #[arg(short, long, default_value_t = 100.0, value_parser = rate)]
     pub(crate) rate: f64,
+    /// Pushes to everyone on the server per second, beside those.
+    #[arg(long, default_value_t = 0.0, value_parser = rate_or_none)]
+    pub(crate) broadcasts: f64,
     /// Connections to open per second.
     #[arg(long, default_value_t = 2000.0, value_parser = rate)]
     pub(crate) connect_rate: f64,

@@ -15,8 +15,8 @@ pub(crate) struct Plan {
     pub(crate) first: u32,
     pub(crate) members: u32,
     pub(crate) transport: TransportMix,
-    pub(crate) tcp: SocketAddr,
-    pub(crate) websocket: WebsocketTarget,
+    pub(crate) tcp: Vec<SocketAddr>,
+    pub(crate) websocket: Vec<WebsocketTarget>,
     /// Connections opened per second.
     pub(crate) connect_rate: f64,
     /// Deadline from connect to the first heartbeat's answer, milliseconds.
@@ -51,6 +51,8 @@ pub(crate) enum Layout {
     Users,
     /// Rooms of very different sizes; stream *r* is room *r*.
     Rooms(Crowd),
+    /// The same; the stream behind those of the rooms is for everyone.
+    RoomsAndEveryone(Crowd),
     /// The same; behind the streams of the rooms each member has one.
     RoomsAndUsers(Crowd),
 }
@@ -127,6 +129,25 @@ impl Plan {
         }
     }
 
+    /// Where a member connects to, if it uses TCP.
+    pub(crate) fn tcp_target(&self, member: u32) -> Option<SocketAddr> {
+        self.in_turn(&self.tcp, member).copied()
+    }
+
+    /// Where a member connects to, if it uses WebSocket.
+    pub(crate) fn websocket_target(&self, member: u32) -> Option<&WebsocketTarget> {
+        self.in_turn(&self.websocket, member)
+    }
+
+    fn in_turn<'a, T>(&self, targets: &'a [T], member: u32) -> Option<&'a T> {
+        let transports = match self.transport {
+            TransportMix::Tcp | TransportMix::Ws => 1,
+            TransportMix::Mixed => 2,
+        };
+        let place = (member / transports) as usize;
+        targets.get(place.checked_rem(targets.len())?)
+    }
+
     /// The address a member connects from. A source address has some 28,000 ports per destination.
     pub(crate) fn source(&self, member: u32) -> Option<Ipv4Addr> {
         let place = member.checked_rem(self.sources)?;
@@ -161,6 +182,7 @@ impl Plan {
             Layout::Room => [0..1, 0..0],
             Layout::Users => [own, 0..0],
             Layout::Rooms(crowd) => [0..crowd.rooms, 0..0],
+            Layout::RoomsAndEveryone(crowd) => [0..crowd.rooms.saturating_add(1), 0..0],
             Layout::RoomsAndUsers(crowd) => [
                 0..crowd.rooms,
                 crowd.rooms + own.start..crowd.rooms.saturating_add(own.end),
@@ -172,7 +194,9 @@ impl Plan {
 impl Layout {
     pub(crate) fn crowd(&self) -> Option<Crowd> {
         match self {
-            Self::Rooms(crowd) | Self::RoomsAndUsers(crowd) => Some(*crowd),
+            Self::Rooms(crowd) | Self::RoomsAndEveryone(crowd) | Self::RoomsAndUsers(crowd) => {
+                Some(*crowd)
+            }
             Self::Groups(_) | Self::Room | Self::Users => None,
         }
     }
@@ -183,7 +207,21 @@ impl Layout {
         match self {
             Self::Groups(members) => member.checked_div(*members).unwrap_or(0),
             Self::Room | Self::Users => 0,
-            Self::Rooms(_) | Self::RoomsAndUsers(_) => zipf.map_or(0, drawn),
+            Self::Rooms(_) | Self::RoomsAndEveryone(_) | Self::RoomsAndUsers(_) => {
+                zipf.map_or(0, drawn)
+            }
+        }
+    }
+
+    /// The stream of which everyone gets every message, if there is one.
+    pub(crate) fn everyone(&self) -> Option<u32> {
+        match self {
+            Self::RoomsAndEveryone(crowd) => Some(crowd.rooms),
+            Self::Groups(_)
+            | Self::Room
+            | Self::Users
+            | Self::Rooms(_)
+            | Self::RoomsAndUsers(_) => None,
         }
     }
 
@@ -192,7 +230,7 @@ impl Layout {
         match self {
             Self::Groups(_) | Self::Room => 0,
             Self::Users => member,
-            Self::Rooms(_) => home,
+            Self::Rooms(_) | Self::RoomsAndEveryone(_) => home,
             Self::RoomsAndUsers(crowd) => crowd.rooms.saturating_add(member),
         }
     }

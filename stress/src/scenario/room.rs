@@ -30,7 +30,12 @@ pub(super) async fn one(args: &RoomArgs, stage: &Stage<'_>) -> anyhow::Result<Fi
 
 pub(super) async fn many(args: &RoomsArgs, stage: &Stage<'_>) -> anyhow::Result<Finished> {
     let crowd = args.crowd.crowd();
-    let layout = Layout::Rooms(crowd);
+    let with_everyone = args.broadcasts > 0.0;
+    let layout = if with_everyone {
+        Layout::RoomsAndEveryone(crowd)
+    } else {
+        Layout::Rooms(crowd)
+    };
     let members = Members::new(args.members, args.connect_rate, args.pushes.size, layout);
     let target = args.pushes.target().await?;
     let servers = [target.address];
@@ -45,7 +50,19 @@ pub(super) async fn many(args: &RoomsArgs, stage: &Stage<'_>) -> anyhow::Result<
         pace: open_pace(args.rate, &args.pushes),
         lanes: args.concurrency.into(),
     };
-    let settled = run.push(&target, vec![load], &args.pushes).await?;
+    let everyone = Load {
+        paths: vec![format!(
+            "/goim/push/all?operation={}",
+            args.common.operation
+        )],
+        first_stream: crowd.rooms,
+        pick: Pick::InTurn,
+        pace: open_pace(args.broadcasts, &args.pushes),
+        ..load.clone()
+    };
+    let mut loads = vec![load];
+    loads.extend(with_everyone.then_some(everyone));
+    let settled = run.push(&target, loads, &args.pushes).await?;
     run.own.rooms = Some(RoomFindings {
         crowd,
         members: Some(largest(&members)),

@@ -241,11 +241,13 @@ async fn plan(
     members: &Members,
     other_addresses: &[SocketAddr],
 ) -> anyhow::Result<(Plan, u32, Server)> {
-    let (tcp, websocket) = (common.tcp_target().await?, common.websocket_target().await?);
-    let client_side = match common.transport {
-        TransportMix::Tcp => vec![tcp],
-        TransportMix::Ws => vec![websocket.address],
-        TransportMix::Mixed => vec![tcp, websocket.address],
+    let tcp = common.tcp_targets().await?;
+    let websocket = common.websocket_targets().await?;
+    let upgraded = websocket.iter().map(|target| target.address);
+    let client_side: Vec<_> = match common.transport {
+        TransportMix::Tcp => tcp.clone(),
+        TransportMix::Ws => upgraded.collect(),
+        TransportMix::Mixed => tcp.iter().copied().chain(upgraded).collect(),
     };
     let addresses = [&client_side, other_addresses].concat();
     let connections = members.count.saturating_add(members.lanes);

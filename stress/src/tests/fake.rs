@@ -335,6 +335,7 @@ impl Hub {
                     "/goim/push/room" => {
                         member.room == format!("{}://{}", query["type"], query["room"])
                     }
+                    "/goim/push/all" => true,
                     "/goim/push/keys" => member.key == query["keys"],
                     "/goim/push/mids" => member.mid.to_string() == query["mids"],
                     _ => panic!("{path}"),

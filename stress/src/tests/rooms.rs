@@ -54,3 +54,25 @@ async fn a_loss_is_found_in_its_room() {
         ["1 deliveries were lost", "1 deliveries came again"]
     );
 }
+
+#[tokio::test]
+async fn what_is_for_everyone_is_expected_of_everyone() {
+    let faults = Faults {
+        // One member never gets the third message, be it of its room or for all.
+        fate: |member, push| match (member, push) {
+            (7, 2) => Fate::Never,
+            _ => Fate::Once,
+        },
+        ..Faults::default()
+    };
+    let fake = Fake::start(faults).await;
+    let line = "rooms -n 30 --rooms 3 --exponent 0 --rate 60 --broadcasts 20 --duration 500ms \
+        --straggle 200ms --transport mixed";
+    let report = stress(&fake, line).await;
+    let found = verdict(&report);
+    let rooms = report.rooms.unwrap();
+    let in_rooms: u64 = rooms.largest.iter().map(|room| room.verdict.expected).sum();
+    assert_eq!(found.expected, in_rooms + 10 * 30);
+    assert_eq!((found.lost, found.unexpected), (2, 0));
+    assert_eq!(rooms.with_loss, 1);
+}

@@ -67,8 +67,10 @@ impl Compared {
         grace_ns: u64,
     ) {
         let rooms = match plan.layout {
-            Layout::Rooms(crowd) | Layout::RoomsAndUsers(crowd) => crowd.rooms,
             Layout::Groups(_) | Layout::Room | Layout::Users => 0,
+            Layout::Rooms(crowd)
+            | Layout::RoomsAndEveryone(crowd)
+            | Layout::RoomsAndUsers(crowd) => crowd.rooms,
         };
         let mut sum = Verdict::default();
         member.verdicts(streams, grace_ns, |stream, verdict| {

@@ -28,6 +28,9 @@ use crate::zipf::Zipf;
 /// What a member that reads late leaves to its kernel, bytes: little, so that the server notices.
 const SLOW_BUFFER_BYTES: u32 = 4096;
 
+/// What a connection fails with that has nowhere to go.
+const NO_TARGET: &str = "no address to connect to";
+
 /// One connection.
 pub(super) struct Member {
     /// Its number in the whole run.
@@ -44,6 +47,8 @@ pub(super) struct Member {
     pub(super) writer: Option<Arc<OwnedWriteHalf>>,
     pub(super) inbound: Inbound,
     pub(super) tracker: Tracker,
+    /// Of what everyone gets.
+    pub(super) everyone: Option<Box<(u32, Tracker)>>,
     /// For members that come and go.
     pub(super) life: Option<Box<Life>>,
     pub(super) connect_ns: u64,
@@ -93,6 +98,10 @@ impl Member {
             writer: None,
             inbound: Inbound::default(),
             tracker: Tracker::default(),
+            everyone: plan
+                .layout
+                .everyone()
+                .map(|stream| Box::new((stream, Tracker::default()))),
             life,
             connect_ns: 0,
             heartbeat_ns: 0,
@@ -104,6 +113,11 @@ impl Member {
     pub(super) fn tracker(&mut self, stream: u32, due_ns: u64) -> Option<&mut Tracker> {
         if stream == self.stream {
             return Some(&mut self.tracker);
+        }
+        if let Some((everyones, tracker)) = self.everyone.as_deref_mut()
+            && stream == *everyones
+        {
+            return Some(tracker);
         }
         self.life.as_mut()?.tracker(stream, due_ns)
     }
@@ -119,9 +133,16 @@ impl Member {
             life.verdicts((self.stream, &self.tracker), streams, grace_ns, each);
             return;
         }
+        let own = (self.stream, &self.tracker);
+        let everyones = self
+            .everyone
+            .as_deref()
+            .map(|(stream, tracker)| (*stream, tracker));
         let nothing = Expected::default();
-        let expected = streams.get(&self.stream).unwrap_or(&nothing);
-        each(self.stream, self.tracker.verdict(expected));
+        for (stream, tracker) in [own].into_iter().chain(everyones) {
+            let expected = streams.get(&stream).unwrap_or(&nothing);
+            each(stream, tracker.verdict(expected));
+        }
     }
 
     /// Writes a small frame at once. The sockets are idle in this direction: not to fit means that the server does
@@ -307,13 +328,14 @@ pub(super) async fn log_in(
         (member.number, member.websocket, member.slow)
     };
     let stream = if websocket {
-        let target = &plan.websocket;
+        let target = plan.websocket_target(number).ok_or(NO_TARGET)?;
         let stream = connect(plan, number, target.address, reads_late).await?;
         upgrade(stream, &target.authority, &target.path)
             .await
             .map_err(|error| refused(&error))?
     } else {
-        connect(plan, number, plan.tcp, reads_late).await?
+        let target = plan.tcp_target(number).ok_or(NO_TARGET)?;
+        connect(plan, number, target, reads_late).await?
     };
     let (mut reader, writer) = stream.into_split();
     {
