@@ -6,6 +6,7 @@ mod lane;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +36,8 @@ pub(crate) struct Target {
 pub(crate) struct Load {
     pub(crate) run: u64,
     pub(crate) size_bytes: usize,
-    /// Path and query per stream.
+    /// Where a push goes, per stream: path and query, or with `batch` the beginning of a message of
+    /// [`BATCH_PATH`] up to the body.
     pub(crate) paths: Vec<String>,
     /// The number of the first of these streams.
     pub(crate) first_stream: u32,
@@ -43,9 +45,14 @@ pub(crate) struct Load {
     /// Whether receivers come and go, so that they need to know when each push was sent.
     pub(crate) timed: bool,
     pub(crate) pace: Pace,
-    /// Connections, each with one push at a time.
+    /// Connections, each with one push at a time, or with one batch.
     pub(crate) lanes: usize,
+    /// Pushes per request, in Halley's own call for many of them.
+    pub(crate) batch: Option<NonZero<u16>>,
 }
+
+/// Where batches go.
+pub(crate) const BATCH_PATH: &str = "/v1/push";
 
 impl Load {
     /// Pushes of the schedule; `None` in a closed loop.
@@ -67,6 +74,8 @@ pub(crate) async fn push(
     on_sent: impl Fn() + Send + Sync + 'static,
 ) -> io::Result<Pushed> {
     let lanes = load.lanes.max(1);
+    let is_batched = load.batch.is_some();
+    let batch = load.batch.map_or(1, NonZero::get).into();
     let course = Arc::new(Course::new(load, stopped)?);
     let (target, on_sent) = (Arc::new(target), Arc::new(on_sent));
     let tracker = TaskTracker::new();
@@ -74,11 +83,19 @@ pub(crate) async fn push(
         let mut lane = Lane::new(Arc::clone(&target), tracker.clone());
         let (course, on_sent) = (Arc::clone(&course), Arc::clone(&on_sent));
         tracker.spawn(async move {
-            while let Some(turn) = course.next().await {
-                let started = course.start(&turn);
-                let answer = lane.post(&started.path, started.body).await;
-                let pause = course.finish(&turn, started.seq, started.at_ns, answer);
-                on_sent();
+            while let Some(turns) = course.next_turns(batch).await {
+                let started: Vec<_> = turns.iter().map(|turn| course.start(turn)).collect();
+                let answers = if is_batched {
+                    lane.post_batch(&started).await
+                } else {
+                    lane.post_each(&started).await
+                };
+                let mut pause = None;
+                for ((turn, started), answer) in turns.iter().zip(&started).zip(answers) {
+                    let rest = course.finish(turn, started.seq, started.at_ns, answer);
+                    pause = pause.max(rest);
+                    on_sent();
+                }
                 if let Some(pause) = pause {
                     tokio::time::sleep(pause).await;
                 }

@@ -34,7 +34,7 @@ const PLOTS: [&str; 7] = [
     "files",
 ];
 
-const SCENARIOS: [Scenario; 8] = [
+const SCENARIOS: [Scenario; 9] = [
     Scenario {
         name: "idle",
         flags: "idle -n 150 --rate 300 --duration 20s --heartbeat 1s --report --transport mixed",
@@ -56,6 +56,12 @@ const SCENARIOS: [Scenario; 8] = [
     Scenario {
         name: "push",
         flags: "push -n 40 --rate 20 --by mids --duration 20s --heartbeat 1s",
+        plots: &["delivery"],
+        pushes: true,
+    },
+    Scenario {
+        name: "batch",
+        flags: "push -n 40 --rate 80 --batch 8 --duration 20s --heartbeat 1s --transport mixed",
         plots: &["delivery"],
         pushes: true,
     },

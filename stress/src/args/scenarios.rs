@@ -99,6 +99,9 @@ pub(crate) struct PushArgs {
     /// What users are addressed by.
     #[arg(long, value_enum, default_value_t = Address::Keys)]
     pub(crate) by: Address,
+    /// Pushes per request, by Halley's own call for many; without it each push is a request to goim's API.
+    #[arg(long, value_parser = value_parser!(u16).range(1..=1000))]
+    pub(crate) batch: Option<u16>,
     /// Connections to open per second.
     #[arg(long, default_value_t = 2000.0, value_parser = rate)]
     pub(crate) connect_rate: f64,

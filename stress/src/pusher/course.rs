@@ -134,9 +134,15 @@ impl Course {
         })
     }
 
-    /// Waits until a push is due; `None` when there are no more.
-    pub(super) async fn next(&self) -> Option<Turn> {
-        self.stopped.run_until_cancelled(self.due()).await?
+    /// Waits until so many pushes are due, or there are no more; `None` when there is none.
+    pub(super) async fn next_turns(&self, count: usize) -> Option<Vec<Turn>> {
+        let mut turns = Vec::with_capacity(count);
+        while turns.len() < count
+            && let Some(Some(turn)) = self.stopped.run_until_cancelled(self.due()).await
+        {
+            turns.push(turn);
+        }
+        (!turns.is_empty()).then_some(turns)
     }
 
     async fn due(&self) -> Option<Turn> {

@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{Request, StatusCode};
@@ -14,9 +16,10 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::Target;
+use super::course::Started;
+use super::{BATCH_PATH, Target};
 
-/// goim answers with two short fields.
+/// goim answers with two short fields, Halley with a short result for each push of a batch.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// How goim's envelope of a success begins.
 const SUCCESS: &[u8] = b"{\"code\":0,";
@@ -42,6 +45,21 @@ struct Envelope {
     code: i64,
 }
 
+#[derive(Deserialize)]
+struct Results {
+    data: ResultsData,
+}
+
+#[derive(Deserialize)]
+struct ResultsData {
+    results: Vec<BatchResult>,
+}
+
+#[derive(Deserialize)]
+struct BatchResult {
+    error: Option<String>,
+}
+
 impl Lane {
     pub(super) fn new(target: Arc<Target>, tracker: TaskTracker) -> Self {
         Self {
@@ -51,20 +69,45 @@ impl Lane {
         }
     }
 
-    pub(super) async fn post(&mut self, path: &str, body: Bytes) -> Answer {
-        let deadline = self.target.timeout;
-        let answer = match timeout(deadline, self.exchange(path, body)).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(cause)) => Answer::Unknown(cause),
-            Err(_) => Answer::Unknown("timed out".to_owned()),
-        };
-        if let Answer::Unknown(_) = answer {
-            self.link = None;
+    /// Makes one request for each push.
+    pub(super) async fn post_each(&mut self, pushes: &[Started]) -> Vec<Answer> {
+        let mut answers = Vec::with_capacity(pushes.len());
+        for push in pushes {
+            let answer = match self.post(&push.path, push.body.clone()).await {
+                Ok((status, body)) => judge(status, &body),
+                Err(cause) => Answer::Unknown(cause),
+            };
+            if let Answer::Unknown(_) = answer {
+                self.link = None;
+            }
+            answers.push(answer);
         }
-        answer
+        answers
     }
 
-    async fn exchange(&mut self, path: &str, body: Bytes) -> Result<Answer, String> {
+    /// Makes one request for all pushes.
+    pub(super) async fn post_batch(&mut self, pushes: &[Started]) -> Vec<Answer> {
+        let body = batch_body(pushes).into();
+        let judged = match self.post(BATCH_PATH, body).await {
+            Ok((status, body)) => judge_batch(status, &body, pushes.len()),
+            Err(cause) => Err(Answer::Unknown(cause)),
+        };
+        judged.unwrap_or_else(|answer| {
+            if let Answer::Unknown(_) = answer {
+                self.link = None;
+            }
+            vec![answer; pushes.len()]
+        })
+    }
+
+    async fn post(&mut self, path: &str, body: Bytes) -> Result<(StatusCode, Bytes), String> {
+        let deadline = self.target.timeout;
+        timeout(deadline, self.exchange(path, body))
+            .await
+            .unwrap_or_else(|_| Err("timed out".to_owned()))
+    }
+
+    async fn exchange(&mut self, path: &str, body: Bytes) -> Result<(StatusCode, Bytes), String> {
         let response = loop {
             let reused = self.link.is_some();
             let mut link = match self.link.take() {
@@ -88,7 +131,7 @@ impl Lane {
             .await
             .map_err(|error| error.to_string())?
             .to_bytes();
-        Ok(judge(status, &body))
+        Ok((status, body))
     }
 
     fn request(&self, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, String> {
@@ -116,6 +159,42 @@ impl Lane {
         link.ready().await.map_err(io::Error::other)?;
         Ok(link)
     }
+}
+
+/// The messages of a batch, each with its body.
+fn batch_body(pushes: &[Started]) -> String {
+    let bytes = |push: &Started| push.path.len() + 2 * push.body.len();
+    let mut json = String::with_capacity(pushes.iter().map(bytes).sum());
+    json.push_str(r#"{"messages":["#);
+    for (at, push) in pushes.iter().enumerate() {
+        if at > 0 {
+            json.push(',');
+        }
+        json.push_str(&push.path);
+        BASE64.encode_string(&push.body, &mut json);
+        json.push_str("\"}");
+    }
+    json.push_str("]}");
+    json
+}
+
+/// How each push of a batch ended; an error is how all of them did.
+fn judge_batch(status: StatusCode, body: &[u8], pushes: usize) -> Result<Vec<Answer>, Answer> {
+    let answer = judge(status, body);
+    if answer != Answer::Accepted {
+        return Err(answer);
+    }
+    let answer: Results = serde_json::from_slice(body)
+        .map_err(|_| Answer::Unknown("no results of a batch".to_owned()))?;
+    let results = answer.data.results;
+    if results.len() != pushes {
+        return Err(Answer::Unknown("not as many results as pushes".to_owned()));
+    }
+    let judged = results.into_iter().map(|result| match result.error {
+        Some(error) => Answer::Unknown(error),
+        None => Answer::Accepted,
+    });
+    Ok(judged.collect())
 }
 
 fn judge(status: StatusCode, body: &[u8]) -> Answer {
@@ -149,6 +228,32 @@ fn describe(error: &hyper::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_push_of_a_batch_has_its_result() {
+        let judge = |body: &str| judge_batch(StatusCode::OK, body.as_bytes(), 2);
+        let refused = Answer::Unknown("no keys".to_owned());
+        for (results, answers) in [
+            (
+                r#"{"accepted":1,"offline":[]},{"accepted":1,"offline":[]}"#,
+                Some([Answer::Accepted, Answer::Accepted]),
+            ),
+            (
+                r#"{"accepted":0,"offline":["a"]},{"error":"no keys"}"#,
+                Some([Answer::Accepted, refused]),
+            ),
+            (r#"{"accepted":1,"offline":[]}"#, None),
+        ] {
+            let body = format!(r#"{{"code":0,"message":"","data":{{"results":[{results}]}}}}"#);
+            assert_eq!(judge(&body).ok(), answers.map(Vec::from), "{results}");
+        }
+        assert!(judge(r#"{"code":0,"message":""}"#).is_err());
+        let refusal = judge_batch(StatusCode::SERVICE_UNAVAILABLE, b"", 2);
+        assert_eq!(
+            refusal,
+            Err(Answer::Refused(StatusCode::SERVICE_UNAVAILABLE))
+        );
+    }
 
     #[test]
     fn only_goims_success_is_accepted() {

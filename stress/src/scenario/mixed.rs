@@ -77,6 +77,7 @@ async fn live(
         timed: true,
         pace: open_pace(rate, &args.pushes),
         lanes: args.concurrency.into(),
+        batch: None,
     };
     let rooms = load(
         args.rate,

@@ -23,6 +23,7 @@ pub(super) async fn one(args: &RoomArgs, stage: &Stage<'_>) -> anyhow::Result<Fi
         timed: false,
         pace: open_pace(args.rate, &args.pushes),
         lanes: args.concurrency.into(),
+        batch: None,
     };
     let settled = run.push(&target, vec![load], &args.pushes).await?;
     Ok(run.finish(settled))
@@ -49,6 +50,7 @@ pub(super) async fn many(args: &RoomsArgs, stage: &Stage<'_>) -> anyhow::Result<
         timed: false,
         pace: open_pace(args.rate, &args.pushes),
         lanes: args.concurrency.into(),
+        batch: None,
     };
     let everyone = Load {
         paths: vec![format!(

@@ -1,5 +1,7 @@
 //! Pushes to single users.
 
+use std::num::NonZero;
+
 use super::run::{Members, Run};
 use super::{Finished, Stage, nanoseconds, open_pace};
 use crate::args::{Address, PushArgs};
@@ -12,10 +14,14 @@ pub(super) async fn run(args: &PushArgs, stage: &Stage<'_>) -> anyhow::Result<Fi
     let target = args.pushes.target().await?;
     let servers = [target.address];
     let mut run = Run::open("push", &args.common, &members, &servers, stage).await?;
+    let batch = args.batch.and_then(NonZero::new);
     let load = Load {
         run: run.id,
         size_bytes: members.size_bytes,
-        paths: paths(args.common.operation, run.id, args.users, args.by),
+        paths: match batch {
+            None => paths(args.common.operation, run.id, args.users, args.by),
+            Some(_) => messages(args.common.operation, run.id, args.users, args.by),
+        },
         first_stream: 0,
         pick: Pick::InTurn,
         timed: false,
@@ -26,6 +32,7 @@ pub(super) async fn run(args: &PushArgs, stage: &Stage<'_>) -> anyhow::Result<Fi
             open_pace(args.rate, &args.pushes)
         },
         lanes: args.concurrency.into(),
+        batch,
     };
     let settled = run.push(&target, vec![load], &args.pushes).await?;
     Ok(run.finish(settled))
@@ -44,4 +51,16 @@ pub(super) fn paths(operation: i32, run: u64, users: u32, by: Address) -> Vec<St
         ),
     };
     (0..users).map(path).collect()
+}
+
+/// How a message to each user begins, in a batch.
+fn messages(operation: i32, run: u64, users: u32, by: Address) -> Vec<String> {
+    let message = |user| {
+        let target = match by {
+            Address::Keys => format!(r#""keys":["{}"]"#, Plan::key(run, user)),
+            Address::Mids => format!(r#""mids":[{}]"#, Plan::mid(run, user)),
+        };
+        format!(r#"{{"operation":{operation},{target},"base64":""#)
+    };
+    (0..users).map(message).collect()
 }
