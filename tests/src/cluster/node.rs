@@ -36,7 +36,7 @@ pub struct Node {
 impl Node {
     /// A node that runs `halley <role>` with the configuration `config`, which
     /// is written below `dir`.
-    pub(super) fn new(
+    pub fn new(
         halley: &Path,
         dir: &Path,
         role: &str,
