@@ -14,15 +14,19 @@ ARGS ?=
 
 # Which faults, as in: make faults FAULTS='kill-comet calm'; all without any.
 FAULTS ?=
+# As in: make bench BENCH='--only members --runs 1'; only a whole run writes the page.
+BENCH ?=
+# As in: make instructions INSTRUCTIONS=--renew
+INSTRUCTIONS ?=
 
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 HALLEY := $(RELEASE)/halley --banner
 
 .DEFAULT_GOAL := help
-.PHONY: help run cluster build test faults million loom check fmt clippy docs deny advisories fuzz autobahn bench deploy-check goim-fleet
+.PHONY: help run cluster build test faults million loom check fmt clippy docs deny advisories fuzz autobahn bench bench-parts instructions deploy-check goim-fleet
 
 help: ## this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # On a terminal halley gets its own process group: Ctrl-C drains it and leaves
 # make to see its exit status.
@@ -36,9 +40,10 @@ cluster: build ## Kafka, Redis, 2 logic, 2 job and 3 comet on this machine, to t
 build: .toolchain ## build the release binary
 	$(CARGO) build --locked --release --package halley
 
-test: .toolchain ## every test: unit, property, golden vectors, corpus replay, end to end, loom
+test: .toolchain ## every test: unit, property, golden vectors, corpus replay, end to end, loom, instructions
 	$(CARGO) test --locked --workspace
 	$(MAKE) --no-print-directory loom
+	$(MAKE) --no-print-directory instructions
 
 faults: build ## kill, stop and cut off parts of a cluster under load; one table (about 10 minutes, Linux)
 	@$(CARGO) build --locked --release --package halley-tests --bin faults
@@ -50,6 +55,10 @@ million: build ## a million connections to 55 comets, on this machine (Linux, 16
 
 loom: ## the wake-up state machines under every interleaving
 	$(CARGO) test --locked --package halley-comet --features loom --lib loom
+
+instructions: ## what the codec and a room's log execute, against the committed counts
+	$(CARGO) build --locked --release --package halley-benches --bin instructions
+	$(RELEASE)/instructions $(INSTRUCTIONS)
 
 check: .toolchain fmt clippy docs deny ## formatting, lints, documentation, licences and imports
 
@@ -102,5 +111,10 @@ deploy-check: ## by hand: lint and render what is in deploy/ (needs Go)
 goim-fleet: ## by hand: fleets of goim's nodes and Halley's (needs Go)
 	tests/goim/run
 
-bench: ## benchmarks of the parts
-	$(CARGO) bench --locked --package halley-benches
+# The commit of the figures is that of the tree that they were taken from.
+bench: build ## what Halley costs beside a raw send loop; writes docs/performance.md (about 10 minutes, Linux)
+	$(CARGO) bench --locked --package halley-benches --bench performance -- \
+		$(abspath $(RELEASE)/halley) $(or $(BENCH),--write $(CURDIR)/docs/performance.md)
+
+bench-parts: ## benchmarks of the parts
+	$(CARGO) bench --locked --package halley-benches --bench codec --bench delivery --bench login --bench merge --bench session

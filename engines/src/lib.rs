@@ -6,8 +6,9 @@
 //! with the process that started it, however that ends.
 //!
 //! What is not on this machine is fetched once, into `HALLEY_ENGINES_DIR` or
-//! else `~/.cache/halley/engines`: Kafka from Maven Central, Redis from Debian.
-//! [`chromium()`], in which tests open pages, is installed where it may be.
+//! else `~/.cache/halley/engines`: Kafka from Maven Central, Redis from Debian,
+//! and so is valgrind, which counts instructions. [`chromium()`], in which tests
+//! open pages, is installed where it may be.
 //! Everything here blocks the calling thread.
 
 #![forbid(unsafe_code)]
@@ -20,8 +21,10 @@ mod port;
 mod process;
 mod redis;
 mod run;
+mod valgrind;
 mod wait;
 
 pub use chromium::chromium;
 pub use kafka::{Kafka, KafkaOptions, KafkaVersion};
 pub use redis::{Redis, RedisCluster};
+pub use valgrind::valgrind;

@@ -35,3 +35,5 @@ mod routes;
 pub use comets::{Comets, Peer, Remote};
 pub use config::Config;
 pub use job::{BuildError, Job};
+#[doc(hidden)]
+pub use merge::MergeForBenches;

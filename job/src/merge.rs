@@ -16,6 +16,10 @@ use crate::Config;
 use crate::metrics::Outcome;
 use crate::record::{Part, Target};
 
+mod alone;
+
+pub use alone::MergeForBenches;
+
 /// What a key adds to an encoded item at most, besides itself: a tag and a length.
 const KEY_OVERHEAD_BYTES: usize = 6;
 

@@ -1,0 +1,214 @@
+//! Figures that the load tool finds.
+//!
+//! A case is a new server, a scenario of `halley stress`, and the fields of its
+//! report that are shown; `docs/stress.md` has their meaning.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde_json::{Value, json};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::figure::{Sample, Target, as_f64};
+use crate::process::CpuTime;
+use crate::server::Server;
+
+/// How long a scenario may take.
+const PATIENCE: Duration = Duration::from_mins(3);
+
+/// See the [module](self).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    pub(crate) name: &'static str,
+    /// Scenario and flags of `halley stress`, without addresses.
+    pub(crate) stress: &'static str,
+    pub(crate) figures: &'static [Shown],
+}
+
+/// A field of the report.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shown {
+    name: &'static str,
+    unit: &'static str,
+    /// Where it is in the report.
+    pointer: &'static str,
+    /// What the report's unit is multiplied by.
+    scale: f64,
+    target: Option<Target>,
+}
+
+const fn shown(name: &'static str, unit: &'static str, pointer: &'static str) -> Shown {
+    Shown {
+        name,
+        unit,
+        pointer,
+        scale: 1.0,
+        target: None,
+    }
+}
+
+impl Shown {
+    const fn scaled(self, scale: f64) -> Self {
+        Self { scale, ..self }
+    }
+
+    const fn at_most(self, most: f64) -> Self {
+        Self {
+            target: Some(Target::AtMost(most)),
+            ..self
+        }
+    }
+
+    const fn at_least(self, least: f64) -> Self {
+        Self {
+            target: Some(Target::AtLeast(least)),
+            ..self
+        }
+    }
+}
+
+const LOST: Shown = shown("lost", "messages", "/deliveries/lost").at_most(0.0);
+const DELIVERIES: Shown = shown("deliveries", "/s", "/deliveries/per_second");
+const SERVER_CPU: Shown = shown(
+    "CPU of the server",
+    "s per million deliveries",
+    "/server/cpu_seconds_per_million",
+);
+const P50: Shown = shown("latency p50", "ms", "/deliveries/latency/p50_us").scaled(1e-3);
+const P99: Shown = shown("latency p99", "ms", "/deliveries/latency/p99_us").scaled(1e-3);
+const IDLE: &[Shown] = &[shown(
+    "memory of the process",
+    "bytes per connection",
+    "/server/bytes_per_connection_end",
+)
+.at_most(900.0)];
+const CONNECTS: Shown = shown("connects", "/s", "/connections/per_second");
+const CONNECT_CPU: Shown = shown(
+    "CPU of the server, the close included",
+    "µs per connection",
+    CPU_PER_CONNECTION,
+);
+
+/// Where a report gets what its server used over the whole scenario, in
+/// microseconds for each connection.
+const CPU_PER_CONNECTION: &str = "/cpu_us_per_connection";
+
+/// Every case.
+pub(crate) const LOADS: &[Load] = &[
+    Load {
+        name: "room of 5,000, 200 pushes/s of 80 bytes",
+        stress: "room -n 5000 --rate 200 --size 80 --duration 8s --connect-rate 5000",
+        figures: &[
+            LOST,
+            DELIVERIES,
+            SERVER_CPU.at_most(0.9),
+            P50,
+            P99.at_most(80.0),
+        ],
+    },
+    Load {
+        name: "room of 1,000, 3,000 pushes/s of 80 bytes",
+        stress: "room -n 1000 --rate 3000 --size 80 --duration 8s --connect-rate 5000",
+        figures: &[
+            LOST,
+            DELIVERIES,
+            SERVER_CPU.at_most(0.35),
+            P50,
+            P99.at_most(30.0),
+        ],
+    },
+    Load {
+        name: "pushes to single users over HTTP, closed loop of 64",
+        stress: "push -n 1000 --closed-loop --concurrency 64 --duration 5s --connect-rate 5000",
+        figures: &[
+            LOST,
+            shown("pushes", "/s", "/pushes/per_second").at_least(40_000.0),
+            shown(
+                "CPU of the server",
+                "µs per push",
+                "/server/cpu_seconds_per_million",
+            )
+            .at_most(20.0),
+            P50,
+            P99,
+        ],
+    },
+    Load {
+        name: "15,000 idle connections, TCP",
+        stress: "idle -n 15000 --rate 5000 --duration 12s --transport tcp",
+        figures: IDLE,
+    },
+    Load {
+        name: "15,000 idle connections, WebSocket",
+        stress: "idle -n 15000 --rate 5000 --duration 12s --transport ws",
+        figures: IDLE,
+    },
+    Load {
+        name: "15,000 connects at once, TCP",
+        stress: "idle -n 15000 --rate 100000 --duration 1s --transport tcp",
+        figures: &[CONNECTS.at_least(20_000.0), CONNECT_CPU.at_most(30.0)],
+    },
+    Load {
+        name: "15,000 connects at once, WebSocket",
+        stress: "idle -n 15000 --rate 100000 --duration 1s --transport ws",
+        figures: &[CONNECTS.at_least(17_000.0), CONNECT_CPU.at_most(35.0)],
+    },
+];
+
+impl Load {
+    pub(crate) async fn run(&self, halley: &Path) -> anyhow::Result<Vec<Sample>> {
+        let server = Server::start(halley).await?;
+        let before = CpuTime::at_rest(server.pid()?).await?;
+        let mut report = self.report(halley, &server).await?;
+        let spent = CpuTime::at_rest(server.pid()?).await?.since(&before);
+        let connections = report["connections"]["ready"].as_f64();
+        let connections = connections.context("no connections in the report")?;
+        report[&CPU_PER_CONNECTION[1..]] = json!(as_f64(spent) / 1e3 / connections);
+        let samples = self.figures.iter().map(|shown| {
+            let value = report.pointer(shown.pointer).and_then(Value::as_f64);
+            Ok(Sample {
+                figure: format!("{}: {}", self.name, shown.name),
+                unit: shown.unit,
+                value: value.with_context(|| format!("no {} in the report", shown.pointer))?
+                    * shown.scale,
+                target: shown.target,
+                beside: Vec::new(),
+            })
+        });
+        samples.collect()
+    }
+
+    /// Runs the scenario. One that found something amiss has a report too.
+    async fn report(&self, halley: &Path, server: &Server) -> anyhow::Result<Value> {
+        let mut stress = Command::new(halley);
+        stress
+            .arg("stress")
+            .args(self.stress.split(' '))
+            .arg("--json")
+            .arg(format!("--server-pid={}", server.pid()?))
+            .arg(format!("--tcp={}", server.tcp))
+            .arg(format!("--ws=ws://{}/sub", server.websocket));
+        if !self.stress.starts_with("idle ") {
+            stress.arg(format!("--http=http://{}", server.http));
+        }
+        stress
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .kill_on_drop(true);
+        let output = timeout(PATIENCE, stress.output()).await;
+        let output = output.context("halley stress hangs")??;
+        ensure!(
+            !output.stdout.is_empty(),
+            "halley stress ended with {}",
+            output.status
+        );
+        let report: Value = serde_json::from_slice(&output.stdout).context("read the report")?;
+        if let Some(problems) = report["problems"].as_array().filter(|all| !all.is_empty()) {
+            eprintln!("  {}: {problems:?}", self.name);
+        }
+        Ok(report)
+    }
+}

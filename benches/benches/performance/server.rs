@@ -1,0 +1,91 @@
+//! Halley's release binary, all roles in one process, on free ports.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+
+use anyhow::{Context as _, ensure};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+
+use crate::process::{hear, spawn};
+
+/// Other than by default only in where it listens and what it logs.
+const SETTINGS: [&str; 8] = [
+    "--set=comet.tcp.bind=127.0.0.1:0",
+    "--set=comet.websocket.bind=127.0.0.1:0",
+    "--set=comet.rpc.bind=127.0.0.1:0",
+    "--set=logic.http.bind=127.0.0.1:0",
+    "--set=logic.rpc.bind=127.0.0.1:0",
+    "--set=comet.server=comet-bench",
+    "--log=error",
+    "--banner",
+];
+
+/// A running server, killed with this value.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) tcp: SocketAddr,
+    pub(crate) websocket: SocketAddr,
+    pub(crate) grpc: SocketAddr,
+    pub(crate) http: SocketAddr,
+}
+
+impl Server {
+    pub(crate) async fn start(halley: &Path) -> anyhow::Result<Self> {
+        let mut command = Command::new(halley);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("HALLEY_") {
+                command.env_remove(name);
+            }
+        }
+        command.args(SETTINGS).stdin(Stdio::null());
+        let (child, mut stdout) = spawn(command)?;
+        let mut lines = Vec::new();
+        loop {
+            let line = hear(&mut stdout).await.context("halley does not start")?;
+            if line.is_empty() {
+                break;
+            }
+            lines.push(line);
+        }
+        let at = |name: &str, scheme: &str, path: &str| {
+            let line = lines
+                .iter()
+                .find_map(|line| line.trim_start().strip_prefix(name));
+            let address = line.with_context(|| format!("halley does not say its {name}"))?;
+            let address = address
+                .trim()
+                .trim_start_matches(scheme)
+                .trim_end_matches(path);
+            address.parse().with_context(|| format!("read {address}"))
+        };
+        Ok(Self {
+            child,
+            tcp: at("tcp ", "tcp://", "")?,
+            websocket: at("websocket ", "ws://", "/sub")?,
+            grpc: at("comet grpc ", "", "")?,
+            http: at("http ", "http://", "")?,
+        })
+    }
+
+    pub(crate) fn pid(&self) -> anyhow::Result<u32> {
+        self.child.id().context("halley has ended")
+    }
+
+    /// The counter of that name.
+    pub(crate) async fn counter(&self, name: &str) -> anyhow::Result<u64> {
+        let mut stream = TcpStream::connect(self.http).await?;
+        let request = "GET /metrics HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        ensure!(answer.starts_with("HTTP/1.1 200"), "no metrics: {answer}");
+        let mut lines = answer.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let value = value.with_context(|| format!("no metric {name}"))?;
+        value.parse().with_context(|| format!("read {name}"))
+    }
+}
