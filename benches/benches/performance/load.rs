@@ -8,12 +8,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::figure::{Sample, Target, as_f64};
-use crate::process::CpuTime;
+use crate::figure::{Sample, Target};
 use crate::server::Server;
 
 /// How long a scenario may take.
@@ -85,16 +84,22 @@ const IDLE: &[Shown] = &[shown(
     "/server/bytes_per_connection_end",
 )
 .at_most(900.0)];
-const CONNECTS: Shown = shown("connects", "/s", "/connections/per_second");
+const CONNECTS: Shown = shown("logins", "/s", "/churn/per_second");
 const CONNECT_CPU: Shown = shown(
     "CPU of the server, the close included",
-    "µs per connection",
-    CPU_PER_CONNECTION,
+    "µs per login",
+    "/churn/cpu_us_per_connect",
 );
-
-/// Where a report gets what its server used over the whole scenario, in
-/// microseconds for each connection.
-const CPU_PER_CONNECTION: &str = "/cpu_us_per_connection";
+const STORM: &[Shown] = &[
+    shown("all are back after", "s", "/storms/0/seconds"),
+    shown(
+        "longest heartbeat of those that stayed",
+        "ms",
+        "/storms/0/heartbeat_storm/max_us",
+    )
+    .scaled(1e-3)
+    .at_most(1000.0),
+];
 
 /// Every case.
 pub(crate) const LOADS: &[Load] = &[
@@ -137,6 +142,21 @@ pub(crate) const LOADS: &[Load] = &[
         ],
     },
     Load {
+        name: "pushes to single users in batches of 200, closed loop of 8",
+        stress: "push -n 1000 --closed-loop --batch 200 --concurrency 8 --duration 5s --connect-rate 5000",
+        figures: &[
+            LOST,
+            shown("pushes", "/s", "/pushes/per_second").at_least(200_000.0),
+            shown(
+                "CPU of the server",
+                "µs per push",
+                "/server/cpu_seconds_per_million",
+            ),
+            P50,
+            P99,
+        ],
+    },
+    Load {
         name: "15,000 idle connections, TCP",
         stress: "idle -n 15000 --rate 5000 --duration 12s --transport tcp",
         figures: IDLE,
@@ -147,26 +167,26 @@ pub(crate) const LOADS: &[Load] = &[
         figures: IDLE,
     },
     Load {
-        name: "15,000 connects at once, TCP",
-        stress: "idle -n 15000 --rate 100000 --duration 1s --transport tcp",
+        name: "new connections in 128 lanes, TCP",
+        stress: "storm --churn -n 100 --concurrency 128 --duration 5s --transport tcp",
         figures: &[CONNECTS.at_least(20_000.0), CONNECT_CPU.at_most(30.0)],
     },
     Load {
-        name: "15,000 connects at once, WebSocket",
-        stress: "idle -n 15000 --rate 100000 --duration 1s --transport ws",
+        name: "new connections in 128 lanes, WebSocket",
+        stress: "storm --churn -n 100 --concurrency 128 --duration 5s --transport ws",
         figures: &[CONNECTS.at_least(17_000.0), CONNECT_CPU.at_most(35.0)],
+    },
+    Load {
+        name: "nine of ten of 16,600 connections are dropped and come back at once",
+        stress: "storm -n 16600 --share 0.9 --storms 1 --retry 500ms --connect-rate 5000 --transport mixed",
+        figures: STORM,
     },
 ];
 
 impl Load {
     pub(crate) async fn run(&self, halley: &Path) -> anyhow::Result<Vec<Sample>> {
         let server = Server::start(halley).await?;
-        let before = CpuTime::at_rest(server.pid()?).await?;
-        let mut report = self.report(halley, &server).await?;
-        let spent = CpuTime::at_rest(server.pid()?).await?.since(&before);
-        let connections = report["connections"]["ready"].as_f64();
-        let connections = connections.context("no connections in the report")?;
-        report[&CPU_PER_CONNECTION[1..]] = json!(as_f64(spent) / 1e3 / connections);
+        let report = self.report(halley, &server).await?;
         let samples = self.figures.iter().map(|shown| {
             let value = report.pointer(shown.pointer).and_then(Value::as_f64);
             Ok(Sample {
@@ -191,7 +211,7 @@ impl Load {
             .arg(format!("--server-pid={}", server.pid()?))
             .arg(format!("--tcp={}", server.tcp))
             .arg(format!("--ws=ws://{}/sub", server.websocket));
-        if !self.stress.starts_with("idle ") {
+        if self.stress.starts_with("room ") || self.stress.starts_with("push ") {
             stress.arg(format!("--http=http://{}", server.http));
         }
         stress
