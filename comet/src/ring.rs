@@ -137,6 +137,24 @@ impl Ring {
         )
     }
 
+    /// As [`read`](Self::read), in as few chunks as their size allows.
+    ///
+    /// A member that reads for itself seals what is pending, and when many do,
+    /// a chunk is hardly more than a frame. Copying them together once is
+    /// nothing beside a system call for each of them and each member.
+    pub fn read_merged(&mut self, cursor: Cursor) -> Read {
+        if cursor.is_before(self.oldest()) {
+            return Read::Evicted(self.oldest());
+        }
+        self.seal();
+        let first = self
+            .sealed
+            .partition_point(|chunk| !cursor.is_before(chunk.end()));
+        let chunks = chunk::merged(self.sealed.drain(first..), BUFFER_BYTES_MAX);
+        self.sealed.extend(chunks.iter().cloned());
+        Read::Chunks(chunks)
+    }
+
     /// Drops what every member has read: all before `cursor`.
     ///
     /// A log that is read to its head gives its buffer back too.

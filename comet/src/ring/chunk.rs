@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::Cursor;
 
@@ -114,4 +114,44 @@ impl Chunk {
         next.checked_sub(1)
             .map_or(0, |before| self.ends[before].offset)
     }
+}
+
+/// The frames of consecutive chunks in chunks of up to `bytes_max` bytes, unless
+/// one of them is larger already.
+pub(super) fn merged(chunks: impl Iterator<Item = Chunk>, bytes_max: usize) -> Vec<Chunk> {
+    let mut merged = Vec::new();
+    let (mut run, mut run_bytes) = (Vec::new(), 0);
+    for chunk in chunks {
+        let bytes = chunk.bytes.len();
+        if run_bytes + bytes > bytes_max {
+            merged.extend(join(&mut run));
+            run_bytes = 0;
+        }
+        run_bytes += bytes;
+        run.push(chunk);
+    }
+    merged.extend(join(&mut run));
+    merged
+}
+
+/// One chunk of all in the run, which is then empty.
+fn join(run: &mut Vec<Chunk>) -> Option<Chunk> {
+    if run.len() < 2 {
+        return run.pop();
+    }
+    let start = run.first()?.start;
+    let bytes = run.iter().map(|chunk| chunk.bytes.len()).sum();
+    let mut joined = BytesMut::with_capacity(bytes);
+    let mut ends: Vec<End> = Vec::new();
+    let mut messages = 0;
+    for chunk in run.drain(..) {
+        let offset = joined.len();
+        ends.extend(chunk.ends.iter().map(|end| End {
+            offset: offset + end.offset,
+            messages: messages + end.messages,
+        }));
+        messages = ends.last().map_or(0, |end| end.messages);
+        joined.extend_from_slice(&chunk.bytes);
+    }
+    Some(Chunk::new(start, joined.freeze(), ends))
 }

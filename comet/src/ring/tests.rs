@@ -45,6 +45,34 @@ fn frames_of_one_pass_are_one_chunk() {
 }
 
 #[test]
+fn a_pass_merges_what_members_sealed() {
+    let mut ring = Ring::new(ROOMY, Cursor::new(0));
+    for number in 0..8_u8 {
+        append(&mut ring, &[number; 3], 2);
+        ring.seal();
+    }
+    append(&mut ring, &vec![8; BUFFER_BYTES_MAX], 1);
+    let bytes = ring.bytes();
+    let from = Cursor::new(6);
+
+    let Read::Chunks(chunks) = ring.read_merged(from) else {
+        panic!("evicted");
+    };
+
+    let sizes: Vec<_> = chunks.iter().map(|chunk| chunk.from(from).len()).collect();
+    assert_eq!(sizes, [15, BUFFER_BYTES_MAX]);
+    assert_eq!(chunks[0].from(Cursor::new(10)), [5, 5, 5, 6, 6, 6, 7, 7, 7]);
+    assert_eq!(
+        (chunks[0].end(), chunks[1].end()),
+        (Cursor::new(16), ring.head())
+    );
+    assert_eq!(read_all(&mut ring, Cursor::new(0)).len(), bytes);
+    assert_eq!(ring.bytes(), bytes);
+    ring.release(ring.head());
+    assert_eq!(ring.bytes(), 0);
+}
+
+#[test]
 fn r25_a_log_read_to_its_head_holds_no_memory() {
     let mut ring = Ring::new(ROOMY, Cursor::new(0));
     append(&mut ring, &vec![7; 100_000], 1);
@@ -117,7 +145,7 @@ proptest! {
         start in prop_oneof![Just(0), Just(u64::MAX - 20), any::<u64>()],
         bytes_max in 20usize..400,
         frames_max in 2usize..40,
-        steps in prop::collection::vec((0u8..4, 1usize..40, 1u32..4), 1..200),
+        steps in prop::collection::vec((0u8..5, 1usize..40, 1u32..4), 1..200),
     ) {
         let mut ring = Ring::new(Limits { bytes_max, frames_max }, Cursor::new(start));
         // The model: every byte ever appended, and where each message's frame ends.
@@ -139,6 +167,7 @@ proptest! {
                     boundaries.push((appended, stream.len()));
                 }
                 2 => ring.seal(),
+                3 => drop(ring.read_merged(cursor)),
                 _ => match ring.read(cursor, 3) {
                     Read::Evicted(_) => {
                         let dropped = ring.head().since(cursor);

@@ -109,7 +109,7 @@ impl Logs {
             } else {
                 passed
             };
-            if let Read::Chunks(chunks) = ring.read(from, usize::MAX) {
+            if let Read::Chunks(chunks) = ring.read_merged(from) {
                 pass.chunks[index] = chunks;
             }
         }
