@@ -158,7 +158,7 @@ pub struct Delivery {
     /// Longest time that messages of a busy room gather.
     #[serde(with = "humantime_serde")]
     pub window_max: Duration,
-    /// Walkers that share one large room.
+    /// Walkers that share one large room; 0: half of the worker threads.
     pub walkers_max: usize,
     /// Deliveries per second from which on a room is told of as hot.
     pub hot_room_deliveries_per_second: u32,
@@ -364,7 +364,7 @@ impl Default for Delivery {
             slow_consumer: SlowConsumer::Skip,
             write_deadline: Duration::from_secs(30),
             window_max: Duration::from_millis(50),
-            walkers_max: 2,
+            walkers_max: 0,
             hot_room_deliveries_per_second: 10_000,
             streams_max: 64,
             sessions_max: 64,

@@ -35,6 +35,8 @@ pub(crate) struct Hub {
     pub(crate) clock: Clock,
     pub(crate) rules: Rules,
     pub(crate) ring_limits: ring::Limits,
+    /// Walkers that share one room.
+    pub(crate) walkers_max: usize,
     pub(crate) buckets: Buckets,
     pub(crate) accept_sets: AcceptSets,
     pub(crate) rooms: Rooms,

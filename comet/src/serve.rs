@@ -13,6 +13,7 @@ use halley_proto::goim::comet::comet_server::Comet as Service;
 use halley_proto::goim::logic::logic_server::Logic;
 use halley_proto::halley::node::NodeStatus;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -254,6 +255,14 @@ fn bind_listeners(
     Ok((listeners, addresses))
 }
 
+/// How many walkers may share one room: the others' messages have to go on, too.
+fn walkers_max(configured: usize) -> usize {
+    match configured {
+        0 => (Handle::current().metrics().num_workers() / 2).max(1),
+        configured => configured,
+    }
+}
+
 fn status(hub: &Hub, addresses: &Addresses, grpc: SocketAddr) -> NodeStatus {
     let config = &hub.config;
     let addrs = if config.addrs.is_empty() {
@@ -326,6 +335,7 @@ fn hub(config: Config, logic: Arc<dyn Logic>, registry: &mut Registry) -> anyhow
             bytes_max: delivery.ring_bytes_max,
             frames_max: delivery.ring_frames_max,
         },
+        walkers_max: walkers_max(delivery.walkers_max),
         buckets: Buckets::new(delivery.buckets),
         accept_sets: AcceptSets::default(),
         rooms: Rooms::new(delivery.buckets),

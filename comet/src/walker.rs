@@ -17,8 +17,8 @@ use crate::ring::Cursor;
 use crate::room::{Pass, Room};
 use crate::tally::Tally;
 
-/// Slots between two yields: about a third of a millisecond of writes.
-const CHUNK_SLOTS: usize = 64;
+/// Slots between two yields: about a fifth of a millisecond of writes.
+const CHUNK_SLOTS: usize = 32;
 /// Slots that make another walker worth its start.
 const SLOTS_PER_WALKER: usize = 1024;
 
@@ -55,7 +55,7 @@ async fn walk_once(hub: &Arc<Hub>, room: &Arc<Room>) {
         pass,
         next: AtomicUsize::new(0),
     });
-    let walkers = (room.slots() / SLOTS_PER_WALKER).min(hub.config.delivery.walkers_max);
+    let walkers = (room.slots() / SLOTS_PER_WALKER).min(hub.walkers_max);
     let others: Vec<_> = (1..walkers)
         .map(|_| {
             let (hub, pass) = (Arc::clone(hub), Arc::clone(&pass));
