@@ -92,6 +92,9 @@ pub(crate) struct CommonArgs {
     /// Loopback addresses to connect from; as many as the ports ask for by default.
     #[arg(long, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub(crate) sources: Option<u32>,
+    /// Connections that may be opening at the same time, over all workers; 256 for each receiving thread by default.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) opening: Option<u32>,
     /// How long a connection may take until its first heartbeat is answered.
     #[arg(long, default_value = "10s", value_parser = duration)]
     pub(crate) connect_timeout: Duration,

@@ -19,6 +19,8 @@ pub(crate) struct Plan {
     pub(crate) websocket: Vec<WebsocketTarget>,
     /// Connections opened per second.
     pub(crate) connect_rate: f64,
+    /// Connections that each thread may be opening at the same time.
+    pub(crate) opening: u32,
     /// Deadline from connect to the first heartbeat's answer, milliseconds.
     pub(crate) connect_timeout_ms: u64,
     pub(crate) heartbeat_ms: u64,

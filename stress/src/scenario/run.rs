@@ -25,6 +25,8 @@ use crate::server::Server;
 
 /// Descriptors of a process that are not members: standard streams, epoll, timers, pushing lanes.
 const FILES_RESERVED: u64 = 512;
+/// Connections that one thread opens at the same time.
+const OPENING: u32 = 256;
 /// Connections that one source address carries. Linux has 28,232 ephemeral ports by default.
 const PORTS_PER_SOURCE: u32 = 20_000;
 /// The width of a worker's interval, milliseconds.
@@ -268,6 +270,10 @@ async fn plan(
         tcp,
         websocket,
         connect_rate: members.connect_rate,
+        opening: match common.opening {
+            Some(opening) => opening.div_ceil(workers.max(1).saturating_mul(common.threads)),
+            None => OPENING,
+        },
         connect_timeout_ms: milliseconds(common.connect_timeout),
         heartbeat_ms: milliseconds(common.heartbeat),
         sources: sources(common, ports, &client_side),

@@ -22,8 +22,6 @@ use crate::zipf::Zipf;
 const SCRATCH_BYTES: usize = 256 * 1024;
 /// How often due heartbeats are sent.
 const HEARTBEAT_TICK: Duration = Duration::from_millis(20);
-/// Connections that one thread opens at the same time.
-const OPENING_MAX: usize = 256;
 
 /// Shared by the connections of one thread. The lock is taken once per read and is free but for a glance of the
 /// coordinator now and then.
@@ -119,13 +117,14 @@ impl Post {
         };
         let mut heartbeat_tcp = Vec::new();
         packet::encode(&mut heartbeat_tcp, header, b"");
+        let opening = plan.opening.max(1) as usize;
         Self {
             plan,
             thread,
             zipf,
             signals,
             churn: watch::Sender::default(),
-            opening: Arc::new(Semaphore::new(OPENING_MAX)),
+            opening: Arc::new(Semaphore::new(opening)),
             state: Mutex::new(State {
                 scratch: vec![0; SCRATCH_BYTES],
                 members,

@@ -113,7 +113,14 @@ fn start(halley: &Path, fleet: &Fleet, connections: u32) -> anyhow::Result<Child
     command.args(["--rooms", &ROOMS.to_string(), "--exponent", "0"]);
     command.args(["--rate", "0.5", "--broadcasts", "0.1", "--duration", "60s"]);
     command.args(["--tcp", &tcp, "--ws", &websocket, "--http", &http]);
-    command.args(["--connect-rate", "3000", "--connect-timeout", "60s"]);
+    command.args([
+        "--connect-rate",
+        "20000",
+        "--opening",
+        "440",
+        "--connect-timeout",
+        "60s",
+    ]);
     command.args(["--heartbeat", "2m", "--straggle", "60s", "--limit", "10m"]);
     for pid in fleet.pids() {
         command.args(["--server-pid", &pid.to_string()]);
