@@ -27,8 +27,9 @@ use crate::server::Server;
 const FILES_RESERVED: u64 = 512;
 /// Connections that one thread opens at the same time.
 const OPENING: u32 = 256;
-/// Connections that one source address carries. Linux has 28,232 ephemeral ports by default.
-const PORTS_PER_SOURCE: u32 = 20_000;
+/// Connections that one source address carries. Linux has 28,232 ephemeral ports by default, and searches ever longer
+/// for a free one.
+const PORTS_PER_SOURCE: u32 = 4_000;
 /// The width of a worker's interval, milliseconds.
 const INTERVAL_MS: u64 = 250;
 /// With more workers the coordinator would be busy with their intervals: they are wider.
