@@ -117,7 +117,7 @@ async fn who_the_server_drops_is_owed_what_came_before() {
 #[tokio::test]
 async fn a_soak_says_whether_the_server_grows() {
     let fake = Fake::start(Faults::default()).await;
-    let line = "soak -n 20 --rooms 3 --duration 1s --warm-up 200ms --sample-every 50ms --slow 0 --grace 200ms";
+    let line = "soak -n 20 --rooms 3 --duration 2s --warm-up 200ms --sample-every 20ms --slow 0 --grace 200ms";
     let report = stress(&fake, line).await;
     assert_eq!(report.problems, Vec::<String>::new());
     let growth = report.growth.as_ref().unwrap();
