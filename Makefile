@@ -49,7 +49,7 @@ faults: build ## kill, stop and cut off parts of a cluster under load; one table
 	@$(CARGO) build --locked --release --package halley-tests --bin faults
 	@exec $(RELEASE)/faults $(RELEASE)/halley $(FAULTS)
 
-million: build ## a million connections to 55 comets, on this machine (Linux, 16 GiB free, about 5 minutes)
+million: build ## a million connections to 55 comets, on this machine (Linux, 16 GiB free)
 	@$(CARGO) build --locked --release --package halley-tests --bin million
 	@$(RELEASE)/million $(RELEASE)/halley
 
