@@ -14,7 +14,7 @@ const WINDOW_SAMPLES: usize = 10;
 /// What was sent in less time than this says nothing about a second.
 const SAMPLE_MIN: Duration = Duration::from_millis(100);
 /// Rooms that are told of.
-pub(crate) const TOLD_MAX: usize = 10;
+const TOLD_MAX: usize = 10;
 /// Bytes of their names in all: they travel in a header.
 const TOLD_NAME_BYTES_MAX: usize = 4096;
 

@@ -120,13 +120,10 @@ impl Ring {
 
     /// What follows `cursor`, sealed, in at most `chunks_max` chunks.
     pub fn read(&mut self, cursor: Cursor, chunks_max: usize) -> Read {
-        if cursor.is_before(self.oldest()) {
-            return Read::Evicted(self.oldest());
-        }
-        self.seal();
-        let first = self
-            .sealed
-            .partition_point(|chunk| !cursor.is_before(chunk.end()));
+        let first = match self.seal_and_find(cursor) {
+            Ok(first) => first,
+            Err(oldest) => return Read::Evicted(oldest),
+        };
         Read::Chunks(
             self.sealed
                 .iter()
@@ -143,13 +140,10 @@ impl Ring {
     /// a chunk is hardly more than a frame. Copying them together once is
     /// nothing beside a system call for each of them and each member.
     pub fn read_merged(&mut self, cursor: Cursor) -> Read {
-        if cursor.is_before(self.oldest()) {
-            return Read::Evicted(self.oldest());
-        }
-        self.seal();
-        let first = self
-            .sealed
-            .partition_point(|chunk| !cursor.is_before(chunk.end()));
+        let first = match self.seal_and_find(cursor) {
+            Ok(first) => first,
+            Err(oldest) => return Read::Evicted(oldest),
+        };
         let chunks = chunk::merged(self.sealed.drain(first..), BUFFER_BYTES_MAX);
         self.sealed.extend(chunks.iter().cloned());
         Read::Chunks(chunks)
@@ -177,6 +171,18 @@ impl Ring {
     /// Bytes held for members that have not read them.
     pub fn bytes(&self) -> usize {
         self.sealed_bytes + self.pending.len()
+    }
+
+    /// The place of the first chunk that reaches beyond `cursor`, with everything
+    /// sealed; what can still be read if the cursor fell out.
+    fn seal_and_find(&mut self, cursor: Cursor) -> Result<usize, Cursor> {
+        if cursor.is_before(self.oldest()) {
+            return Err(self.oldest());
+        }
+        self.seal();
+        Ok(self
+            .sealed
+            .partition_point(|chunk| !cursor.is_before(chunk.end())))
     }
 
     fn reserve(&mut self, frame_bytes: usize) {

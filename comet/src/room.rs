@@ -31,7 +31,6 @@ pub struct Room {
     elsewhere: AtomicUsize,
     /// Every job knows that the room is held here.
     reported: AtomicBool,
-    sent: Mutex<Sent>,
     pub(crate) wake: Wake,
     pub(crate) pace: Mutex<Pace>,
 }
@@ -104,7 +103,6 @@ impl Room {
             heads: [AtomicU64::new(0), AtomicU64::new(0)],
             elsewhere: AtomicUsize::new(elsewhere),
             reported: AtomicBool::new(false),
-            sent: Mutex::default(),
             wake: Wake::new(),
             pace: Mutex::default(),
         }
@@ -151,11 +149,6 @@ impl Room {
                 self.heads[dialect.index()].store(head.to_bits(), Ordering::Release);
             })
         };
-        let messages = u64::from(frame.messages());
-        let mut sent = self.sent.lock();
-        sent.messages += messages;
-        sent.deliveries += messages * members;
-        drop(sent);
         Appended {
             members,
             must_walk: members > 0 && self.wake.raise(),
@@ -164,7 +157,7 @@ impl Room {
 
     /// What was pushed since the last call.
     pub(crate) fn take_sent(&self) -> Sent {
-        std::mem::take(&mut self.sent.lock())
+        self.logs.lock().take_sent()
     }
 
     /// The sequence number after the newest message.

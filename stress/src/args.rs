@@ -14,6 +14,7 @@ use halley_client::{Endpoint, Transport};
 pub(crate) use self::scenarios::{
     Address, CrowdArgs, IdleArgs, MixedArgs, PushArgs, RoomArgs, RoomsArgs, SoakArgs, StormArgs,
 };
+pub(crate) use self::values::BYTE_UNITS;
 use self::values::duration;
 use crate::expect::Expectation;
 use crate::messages::{TransportMix, WebsocketTarget};

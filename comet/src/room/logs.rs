@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::time::Instant;
 
+use super::Sent;
 use crate::frame::{DIALECTS, Dialect, Frame};
 use crate::ring::{Chunk, Cursor, Limits, Read, Ring};
 
@@ -16,6 +17,7 @@ pub(super) struct Logs {
     passed: [Cursor; 2],
     /// When the first frame came that no pass has taken.
     waiting_since: Option<Instant>,
+    sent: Sent,
 }
 
 /// What a walker brings to the members: everything since the last pass.
@@ -74,7 +76,15 @@ impl Logs {
         if members > 0 && self.waiting_since.is_none() {
             self.waiting_since = Some(Instant::now());
         }
+        let messages = u64::from(frame.messages());
+        self.sent.messages += messages;
+        self.sent.deliveries += messages * members;
         members
+    }
+
+    /// What was appended since the last call.
+    pub(super) fn take_sent(&mut self) -> Sent {
+        std::mem::take(&mut self.sent)
     }
 
     pub(super) fn read(&mut self, dialect: Dialect, cursor: Cursor, chunks_max: usize) -> Read {

@@ -4,7 +4,6 @@
 //! one. The others are taken together or not at all.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -133,11 +132,11 @@ fn results_json(results: impl ExactSizeIterator<Item = Result<Receipt, PushError
         match result {
             Ok(receipt) => pushes::push_receipt(&mut json, &receipt),
             Err(error) => {
-                let _ = write!(json, r#"{{"error":"#);
+                json.push_str(r#"{"error":"#);
                 go::json_string(&mut json, &error.to_string());
+                json.push('}');
             }
         }
-        json.push('}');
     }
     json.push_str("]}");
     json

@@ -199,11 +199,10 @@ fn seconds(pause: Duration) -> u64 {
 fn receipt_json(receipt: &Receipt) -> String {
     let mut json = String::new();
     push_receipt(&mut json, receipt);
-    json.push('}');
     json
 }
 
-/// Appends a receipt as an object that is still open.
+/// Appends a receipt.
 pub(super) fn push_receipt(json: &mut String, receipt: &Receipt) {
     let _ = write!(json, r#"{{"accepted":{},"offline":["#, receipt.accepted);
     for (at, target) in receipt.offline.iter().enumerate() {
@@ -212,5 +211,5 @@ pub(super) fn push_receipt(json: &mut String, receipt: &Receipt) {
         }
         go::json_string(json, target);
     }
-    json.push(']');
+    json.push_str("]}");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 const SECONDS_MAX: f64 = 7.0 * 86_400.0;
 const TIME_UNITS: [(&str, f64); 4] = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
 /// The longer ones first: every one of them ends with the last.
-const BYTE_UNITS: [(&str, f64); 7] = [
+pub(crate) const BYTE_UNITS: [(&str, f64); 7] = [
     ("KiB", 1024.0),
     ("MiB", 1024.0 * 1024.0),
     ("GiB", 1024.0 * 1024.0 * 1024.0),

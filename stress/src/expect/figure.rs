@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use crate::args::BYTE_UNITS;
 use crate::latency::Summary;
 use crate::report::{Report, StormReport};
 
@@ -231,15 +232,7 @@ impl Unit {
                 ("m", 60e6),
                 ("h", 3600e6),
             ],
-            Self::Bytes => &[
-                ("KiB", 1024.0),
-                ("MiB", 1024.0 * 1024.0),
-                ("GiB", 1024.0 * 1024.0 * 1024.0),
-                ("KB", 1e3),
-                ("MB", 1e6),
-                ("GB", 1e9),
-                ("B", 1.0),
-            ],
+            Self::Bytes => &BYTE_UNITS,
         }
     }
 
