@@ -9,6 +9,7 @@ mod config;
 mod dial;
 mod gather;
 mod link;
+mod tls;
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub use config::{Config, ConfigError, Urls};
 use dial::Dialer;
 pub(crate) use gather::Gather;
 use link::Link;
+pub use tls::TlsConfig;
 
 /// A shared connection to a Redis or a Redis Cluster.
 ///

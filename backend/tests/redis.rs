@@ -1,10 +1,17 @@
 //! The shared connection against a real Redis: it fails in time while that is
 //! away, and comes back by itself.
 
+// Helpers of tests are not marked as tests.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use halley_backend::backoff::Backoff;
-use halley_backend::redis::{Config, Redis, Script, Unavailable};
+use halley_backend::redis::{Config, Redis, Script, TlsConfig, Unavailable};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use tempfile::TempDir;
 use tokio::time::{Instant, timeout};
 
 /// Longer than anything here takes.
@@ -117,4 +124,93 @@ async fn a_cluster_is_asked_as_one() {
     let answers: Vec<i64> = redis.query_all(&gets).await.unwrap();
 
     assert_eq!(answers, (0..100).collect::<Vec<_>>());
+}
+
+/// A certificate for 127.0.0.1 from an authority of its own, in files.
+struct Certificate(TempDir);
+
+impl Certificate {
+    fn new() -> Self {
+        let mut authority = CertificateParams::new(Vec::new()).unwrap();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        authority
+            .distinguished_name
+            .push(DnType::CommonName, "authority");
+        let issuer = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        let cert = params.signed_by(&key, &issuer).unwrap();
+        let files = Self(TempDir::new().unwrap());
+        fs::write(files.path("ca"), issuer.pem()).unwrap();
+        fs::write(files.path("cert"), cert.pem()).unwrap();
+        fs::write(files.path("key"), key.serialize_pem()).unwrap();
+        files
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn config(&self) -> TlsConfig {
+        TlsConfig {
+            ca_file: Some(self.path("ca")),
+            cert_file: Some(self.path("cert")),
+            key_file: Some(self.path("key")),
+        }
+    }
+}
+
+#[tokio::test]
+async fn tls_is_spoken_with_the_right_authority_and_certificate_only() {
+    let files = Certificate::new();
+    let engine = halley_engines::Redis::start_with_tls(
+        &files.path("ca"),
+        &files.path("cert"),
+        &files.path("key"),
+    )
+    .unwrap();
+    let url = engine.tls_url().unwrap();
+    let redis = |tls| {
+        Redis::new(&Config {
+            tls,
+            ..config(&url)
+        })
+        .unwrap()
+    };
+    let other = Certificate::new();
+    let stranger = TlsConfig {
+        ca_file: Some(other.path("ca")),
+        ..files.config()
+    };
+    let nobody = TlsConfig {
+        cert_file: None,
+        key_file: None,
+        ..files.config()
+    };
+
+    assert_eq!(ping(&redis(files.config())).await.as_deref(), Ok("PONG"));
+    assert!(ping(&redis(nobody)).await.is_err());
+    assert!(ping(&redis(stranger)).await.is_err());
+}
+
+#[test]
+fn files_that_do_not_hold_what_they_should_are_refused() {
+    let files = Certificate::new();
+    let refusal = |tls| {
+        let config = Config {
+            tls,
+            ..config("rediss://127.0.0.1:1")
+        };
+        Redis::new(&config).unwrap_err().to_string()
+    };
+
+    fs::write(files.path("key"), "no key").unwrap();
+    let refused = refusal(files.config());
+    assert!(refused.starts_with("redis.tls cannot be used"), "{refused}");
+    let missing = TlsConfig {
+        ca_file: Some(files.path("missing")),
+        ..TlsConfig::default()
+    };
+    let refused = refusal(missing);
+    assert!(refused.contains("missing"), "{refused}");
 }

@@ -4,6 +4,7 @@ mod client;
 mod cluster;
 mod package;
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -20,6 +21,7 @@ pub struct Redis {
     /// Declared first: it ends before its files do.
     process: Option<Process>,
     port: Port,
+    tls_port: Option<Port>,
     arguments: Vec<String>,
     dir: TempDir,
 }
@@ -36,10 +38,28 @@ impl Redis {
         Self::start_with(Vec::new())
     }
 
+    /// Starts one that answers over TLS too, to those whose certificate comes
+    /// from the authority `ca`; its own is `cert` with the key `key`.
+    pub fn start_with_tls(ca: &Path, cert: &Path, key: &Path) -> Result<Self> {
+        let port = Port::reserve()?;
+        let mut arguments = vec!["--tls-port".to_owned(), port.number().to_string()];
+        for (name, file) in [
+            ("--tls-ca-cert-file", ca),
+            ("--tls-cert-file", cert),
+            ("--tls-key-file", key),
+        ] {
+            arguments.extend([name.to_owned(), file.display().to_string()]);
+        }
+        let mut redis = Self::start_with(arguments)?;
+        redis.tls_port = Some(port);
+        Ok(redis)
+    }
+
     fn start_with(arguments: Vec<String>) -> Result<Self> {
         let mut redis = Self {
             process: None,
             port: Port::reserve()?,
+            tls_port: None,
             arguments,
             dir: tempfile::Builder::new().prefix("halley-redis-").tempdir()?,
         };
@@ -55,6 +75,12 @@ impl Redis {
     /// `redis://127.0.0.1:<port>`
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port())
+    }
+
+    /// `rediss://127.0.0.1:<port>`, if it was started with TLS.
+    pub fn tls_url(&self) -> Option<String> {
+        let port = self.tls_port.as_ref()?.number();
+        Some(format!("rediss://127.0.0.1:{port}"))
     }
 
     /// The process id while it runs.

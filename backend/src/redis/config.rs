@@ -6,20 +6,27 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::tls::TlsConfig;
 use crate::backoff::Backoff;
+
+/// What the URL of a server with TLS begins with.
+const SECURE: &str = "rediss://";
 
 /// Where Redis is, and how long it is waited for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// `redis://[user[:password]@]host[:port][/database]`: of the one server,
-    /// or of some masters of a cluster, which name the others.
+    /// or of some masters of a cluster, which name the others. `rediss` instead
+    /// of `redis` means TLS.
     pub urls: Urls,
     /// Whether the server is a Redis Cluster.
     pub cluster: bool,
     /// File that holds the password, instead of one in the URLs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_file: Option<PathBuf>,
+    /// What TLS goes by.
+    pub tls: TlsConfig,
     /// Time in which a connection must be made.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
@@ -38,6 +45,7 @@ impl Default for Config {
             urls: Urls(vec!["redis://127.0.0.1:6379".to_owned()]),
             cluster: false,
             password_file: None,
+            tls: TlsConfig::default(),
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_secs(1),
             in_flight_max: 10_000,
@@ -58,9 +66,9 @@ pub enum ConfigError {
         /// What is wrong with its value.
         problem: String,
     },
-    /// The password cannot be read.
-    #[error("read redis.password_file {file}")]
-    PasswordFile {
+    /// A file that a key names cannot be read.
+    #[error("redis: read {file}")]
+    File {
         /// The file as configured.
         file: PathBuf,
         /// What the system says.
@@ -82,6 +90,8 @@ impl Config {
             (false, 2..) => return invalid("urls", "must be one unless redis.cluster is set"),
             _ => {}
         }
+        let secure = self.urls.iter().filter(|url| url.starts_with(SECURE));
+        self.tls.check(secure.count(), self.urls.0.len())?;
         if self.connect_timeout.is_zero() {
             return invalid("connect_timeout", "must be longer than nothing");
         }
@@ -199,6 +209,44 @@ mod tests {
         let text: Urls = serde_json::from_str(r#""redis://a, redis://b""#).unwrap();
 
         assert_eq!(list, text);
+    }
+
+    #[test]
+    fn tls_that_would_not_be_used_is_refused() {
+        let tls = TlsConfig {
+            ca_file: Some("ca.pem".into()),
+            ..TlsConfig::default()
+        };
+        let half = TlsConfig {
+            cert_file: Some("cert.pem".into()),
+            ..TlsConfig::default()
+        };
+        for (urls, tls, refusal) in [
+            (
+                &["redis://a"][..],
+                tls,
+                "redis.urls must be rediss:// for redis.tls to mean anything",
+            ),
+            (
+                &["rediss://a"],
+                half,
+                "redis.tls.cert_file and redis.tls.key_file belong together",
+            ),
+            (
+                &["rediss://a", "redis://b"],
+                TlsConfig::default(),
+                "redis.urls must all be redis:// or all be rediss://",
+            ),
+        ] {
+            let config = Config {
+                urls: urls.iter().copied().collect(),
+                cluster: true,
+                tls,
+                ..Config::default()
+            };
+
+            assert_eq!(config.check().unwrap_err().to_string(), refusal);
+        }
     }
 
     #[test]

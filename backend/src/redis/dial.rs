@@ -2,7 +2,9 @@
 
 use ::redis::cluster::{ClusterClient, ClusterClientBuilder};
 use ::redis::io::tcp::TcpSettings;
-use ::redis::{AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo, RedisError};
+use ::redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError,
+};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
@@ -105,20 +107,28 @@ impl Target {
             .iter()
             .map(|url| server(url, password.as_deref()))
             .collect();
-        let mut servers = servers.map_err(|error| invalid_urls(&error))?;
+        let mut servers = servers.map_err(|error| invalid(false, &error))?;
+        let has_tls = servers.iter().any(is_secure);
+        let certificates = has_tls.then(|| config.tls.certificates()).transpose()?;
         if config.cluster {
-            let client = ClusterClientBuilder::new(servers)
+            let mut builder = ClusterClientBuilder::new(servers)
                 .connection_timeout(config.connect_timeout)
                 .response_timeout(config.response_timeout)
                 .retries(CLUSTER_RETRIES)
                 .connection_concurrency_limit(config.in_flight_max)
-                .tcp_settings(tcp_settings())
-                .build()
-                .map_err(|error| invalid_urls(&error))?;
+                .tcp_settings(tcp_settings());
+            if let Some(certificates) = certificates {
+                builder = builder.certs(certificates);
+            }
+            let client = builder.build().map_err(|error| invalid(has_tls, &error))?;
             return Ok(Self::Cluster(Box::new(client)));
         }
         let server = servers.pop().expect("invariant: checked to be one");
-        let client = Client::open(server).map_err(|error| invalid_urls(&error))?;
+        let client = match certificates {
+            Some(certificates) => Client::build_with_tls(server, certificates),
+            None => Client::open(server),
+        };
+        let client = client.map_err(|error| invalid(has_tls, &error))?;
         // The timeouts are kept outside, where they include every wait.
         let options = AsyncConnectionConfig::new()
             .set_connection_timeout(None)
@@ -145,7 +155,7 @@ fn password(config: &Config) -> Result<Option<String>, ConfigError> {
     };
     std::fs::read_to_string(file)
         .map(|password| Some(password.trim_end().to_owned()))
-        .map_err(|source| ConfigError::PasswordFile {
+        .map_err(|source| ConfigError::File {
             file: file.clone(),
             source,
         })
@@ -167,9 +177,14 @@ fn tcp_settings() -> TcpSettings {
     TcpSettings::default().set_nodelay(true)
 }
 
-fn invalid_urls(error: &RedisError) -> ConfigError {
+fn is_secure(server: &ConnectionInfo) -> bool {
+    matches!(server.addr(), ConnectionAddr::TcpTls { .. })
+}
+
+/// The URLs are wrong, or, if they are of servers with TLS, what its files hold.
+fn invalid(has_tls: bool, error: &RedisError) -> ConfigError {
     ConfigError::Invalid {
-        key: "urls",
+        key: if has_tls { "tls" } else { "urls" },
         problem: format!("cannot be used: {error}"),
     }
 }
