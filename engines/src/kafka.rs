@@ -39,8 +39,8 @@ pub struct KafkaOptions {
     pub version: KafkaVersion,
     /// Number of brokers, each of them a controller too.
     pub brokers: u16,
-    /// Heap of each broker in mebibytes.
-    pub heap_mb: u32,
+    /// Whether it runs for so long that the optimising compiler pays.
+    pub lives_long: bool,
     /// Name and password of a user, who must show them (SASL, PLAIN) at the
     /// addresses of [`Kafka::authenticated_brokers`].
     pub user: Option<(String, String)>,
@@ -53,7 +53,7 @@ impl Default for KafkaOptions {
         Self {
             version: KafkaVersion::default(),
             brokers: 1,
-            heap_mb: 256,
+            lives_long: false,
             user: None,
             properties: BTreeMap::new(),
         }
@@ -79,7 +79,7 @@ impl Kafka {
         ensure!(options.brokers > 0, "a cluster has at least one broker");
         let jars = Jars::get(options.version)?;
         let mut brokers = (0..options.brokers)
-            .map(|_| Broker::reserve(jars.clone(), options.heap_mb))
+            .map(|_| Broker::reserve(jars.clone(), options.lives_long))
             .collect::<Result<Vec<_>>>()?;
         let controllers: Vec<_> = brokers.iter().map(Broker::controller).collect();
         for (broker, id) in brokers.iter().zip(1..) {

@@ -66,7 +66,6 @@ fn the_kafka_that_goim_speaks_to_starts_too() {
 fn three_brokers_see_each_other() {
     let mut kafka = Kafka::start(&KafkaOptions {
         brokers: 3,
-        heap_mb: 192,
         ..KafkaOptions::default()
     })
     .unwrap();

@@ -91,6 +91,7 @@ impl Cluster {
         let dir = TempDir::with_prefix("halley-cluster-")?;
         let kafka = Kafka::start(&KafkaOptions {
             brokers: options.brokers,
+            lives_long: options.is_for_people,
             ..KafkaOptions::default()
         })
         .context("start kafka")?;

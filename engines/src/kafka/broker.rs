@@ -15,13 +15,14 @@ use crate::run::run;
 /// Any, but the same for all brokers of a cluster.
 const CLUSTER_ID: &str = "halleyhalleyhalleyhall";
 const FORMAT_HEAP_MB: u32 = 64;
+const HEAP_MB: u32 = 256;
 
 #[derive(Debug)]
 pub(super) struct Broker {
     /// Declared first: it ends before its files do.
     process: Option<Process>,
     jars: Jars,
-    heap_mb: u32,
+    lives_long: bool,
     client: Port,
     authenticated: Port,
     controller: Port,
@@ -30,11 +31,11 @@ pub(super) struct Broker {
 
 impl Broker {
     /// A broker with its place on this machine, not running.
-    pub(super) fn reserve(jars: Jars, heap_mb: u32) -> Result<Self> {
+    pub(super) fn reserve(jars: Jars, lives_long: bool) -> Result<Self> {
         Ok(Self {
             process: None,
             jars,
-            heap_mb,
+            lives_long,
             client: Port::reserve()?,
             authenticated: Port::reserve()?,
             controller: Port::reserve()?,
@@ -72,7 +73,9 @@ impl Broker {
     /// Prepares the directory for the data.
     pub(super) fn format(&self, properties: &str) -> Result<()> {
         fs::write(self.properties_file(), properties).context("write server.properties")?;
-        let mut format = self.jars.java("kafka.tools.StorageTool", FORMAT_HEAP_MB);
+        let mut format = self
+            .jars
+            .java("kafka.tools.StorageTool", FORMAT_HEAP_MB, false);
         format
             .args(["format", "-t", CLUSTER_ID, "-c"])
             .arg(self.properties_file());
@@ -81,7 +84,7 @@ impl Broker {
     }
 
     pub(super) fn spawn(&mut self) -> Result<()> {
-        let mut command = self.jars.java("kafka.Kafka", self.heap_mb);
+        let mut command = self.jars.java("kafka.Kafka", HEAP_MB, self.lives_long);
         command.arg(self.properties_file());
         self.process = Some(Process::spawn(command, self.dir.path()).context("start kafka")?);
         Ok(())

@@ -34,15 +34,16 @@ impl Jars {
         Ok(Self(dir))
     }
 
-    /// A command that runs one of Kafka's classes. Brokers here live too
-    /// shortly for the optimising compiler to pay.
-    pub(super) fn java(&self, class: &str, heap_mb: u32) -> Command {
+    /// A command that runs one of Kafka's classes. The optimising compiler pays
+    /// only for what `lives_long`.
+    pub(super) fn java(&self, class: &str, heap_mb: u32, lives_long: bool) -> Command {
         let mut class_path = OsString::from(&self.0);
         class_path.push("/*");
         let mut command = Command::new("java");
         command
             .arg(format!("-Xmx{heap_mb}m"))
-            .args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+            .arg("-XX:+UseSerialGC")
+            .args((!lives_long).then_some("-XX:TieredStopAtLevel=1"))
             .arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
             .arg("-cp")
             .arg(class_path)

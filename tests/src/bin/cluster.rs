@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
 use halley_tests::cluster::{Cluster, Options};
+use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -14,13 +15,20 @@ async fn main() -> anyhow::Result<()> {
     let halley = PathBuf::from(halley);
     ensure!(halley.is_file(), "{} is no binary", halley.display());
     println!("starting Kafka, Redis, 2 logic, 2 job and 3 comet …");
+    let mut terminate = signal(SignalKind::terminate())?;
     let mut cluster = Cluster::start(&Options {
         is_for_people: true,
+        // Seven processes share the cores with each other and with the engines: a second
+        // thread of each would spend its time on waking the first.
+        config: "[runtime]\nworker_threads = 1\n".to_owned(),
         ..Options::new(halley.clone())
     })
     .await?;
     println!("{}", advice(&cluster, &halley));
-    tokio::signal::ctrl_c().await?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+        _ = terminate.recv() => {}
+    }
     println!("draining …");
     // Who is fed ends after who feeds it: comets last.
     for logic in &mut cluster.logics {
