@@ -1,10 +1,12 @@
 //! Names of servers, each stored once and never forgotten.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
+/// Counted from 1: what holds an id has room for there being none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ServerId(u32);
+pub(super) struct ServerId(NonZeroU32);
 
 #[derive(Default)]
 pub(super) struct Servers {
@@ -25,7 +27,8 @@ impl Servers {
         if self.names.len() >= servers_max {
             return None;
         }
-        let id = ServerId(u32::try_from(self.names.len()).ok()?);
+        let number = u32::try_from(self.names.len() + 1).ok()?;
+        let id = ServerId(NonZeroU32::new(number)?);
         let name = Arc::<str>::from(name);
         self.names.push(Arc::clone(&name));
         self.ids.insert(name, id);
@@ -33,6 +36,6 @@ impl Servers {
     }
 
     pub(super) fn name(&self, id: ServerId) -> Arc<str> {
-        Arc::clone(&self.names[id.0 as usize])
+        Arc::clone(&self.names[id.0.get() as usize - 1])
     }
 }

@@ -6,31 +6,14 @@
 
 use hashbrown::HashTable;
 
-use super::servers::ServerId;
-
-/// Slots of a chunk.
-const CHUNK: u32 = 16;
+use super::chunk::{self, Chunk, Entry};
 
 #[derive(Default)]
 pub(super) struct Shard {
     /// The slot of each key.
     slots: HashTable<u32>,
-    chunks: Vec<Box<[Slot]>>,
+    chunks: Vec<Chunk>,
     free: Option<u32>,
-}
-
-pub(super) struct Entry {
-    pub(super) key: Box<str>,
-    pub(super) connection: u64,
-    pub(super) mid: i64,
-    pub(super) server: ServerId,
-    pub(super) renewed_secs: u32,
-}
-
-enum Slot {
-    Taken(Entry),
-    /// The next free slot.
-    Free(Option<u32>),
 }
 
 /// A binding that was removed.
@@ -40,45 +23,47 @@ pub(super) struct Removed {
     pub(super) mid: i64,
 }
 
-impl Slot {
-    fn entry(&self) -> Option<&Entry> {
-        match self {
-            Self::Taken(entry) => Some(entry),
-            Self::Free(_) => None,
-        }
-    }
-}
-
 impl Shard {
     pub(super) fn at(&mut self, slot: u32) -> Option<&mut Entry> {
-        match at(&mut self.chunks, slot) {
-            Slot::Taken(entry) => Some(entry),
-            Slot::Free(_) => None,
-        }
+        let (chunk, slot) = place(slot);
+        self.chunks[chunk].entry(slot)
+    }
+
+    pub(super) fn key(&self, slot: u32) -> Option<&str> {
+        key_at(&self.chunks, slot)
     }
 
     pub(super) fn find(&mut self, hash: u64, key: &str) -> Option<(u32, &mut Entry)> {
-        let chunks = &self.chunks;
-        let slot = *self
-            .slots
-            .find(hash, |slot| *key_at(chunks, *slot) == *key)?;
+        let is_it = |slot: &u32| self.key(*slot) == Some(key);
+        let slot = *self.slots.find(hash, is_it)?;
         self.at(slot).map(|entry| (slot, entry))
     }
 
     /// Adds an entry whose key is not there yet.
-    pub(super) fn insert(&mut self, hash: u64, entry: Entry, hash_of: impl Fn(&str) -> u64) -> u32 {
-        let slot = self.take_free();
-        *at(&mut self.chunks, slot) = Slot::Taken(entry);
+    pub(super) fn insert(
+        &mut self,
+        hash: u64,
+        key: &str,
+        entry: Entry,
+        hash_of: impl Fn(&str) -> u64,
+    ) -> u32 {
+        let free = match self.free {
+            Some(slot) => slot,
+            None => self.add_chunk(),
+        };
+        let (chunk, slot) = place(free);
+        self.free = self.chunks[chunk].put(slot, key, entry);
         let chunks = &self.chunks;
-        let rehash = |slot: &u32| hash_of(key_at(chunks, *slot));
-        self.slots.insert_unique(hash, slot, rehash);
-        slot
+        let rehash = |slot: &u32| key_at(chunks, *slot).map_or(0, &hash_of);
+        self.slots.insert_unique(hash, free, rehash);
+        free
     }
 
     pub(super) fn remove(&mut self, hash: u64, slot: u32) {
         if let Ok(found) = self.slots.find_entry(hash, |other| *other == slot) {
             found.remove();
-            *at(&mut self.chunks, slot) = Slot::Free(self.free);
+            let (chunk, place) = place(slot);
+            self.chunks[chunk].free(place, self.free);
             self.free = Some(slot);
         }
     }
@@ -88,15 +73,19 @@ impl Shard {
         is_gone: impl Fn(&Entry) -> bool,
         hash_of: impl Fn(&str) -> u64,
     ) -> Vec<Removed> {
-        let slots = self.chunks.iter().flat_map(|chunk| chunk.iter());
-        let gone: Vec<_> = (0_u32..)
-            .zip(slots)
-            .filter_map(|(slot, content)| {
-                let entry = content.entry().filter(|entry| is_gone(entry))?;
-                let mid = entry.mid;
-                Some((hash_of(&entry.key), Removed { slot, mid }))
-            })
-            .collect();
+        let mut gone = Vec::new();
+        for (chunk, content) in self.chunks.iter().enumerate() {
+            for (slot, key, entry) in content.entries().filter(|(.., entry)| is_gone(entry)) {
+                let slot = first_of(chunk) + number(slot);
+                gone.push((
+                    hash_of(key),
+                    Removed {
+                        slot,
+                        mid: entry.mid,
+                    },
+                ));
+            }
+        }
         gone.into_iter()
             .map(|(hash, removed)| {
                 self.remove(hash, removed.slot);
@@ -105,45 +94,41 @@ impl Shard {
             .collect()
     }
 
-    fn take_free(&mut self) -> u32 {
-        let slot = match self.free {
-            Some(slot) => slot,
-            None => self.add_chunk(),
-        };
-        self.free = match at(&mut self.chunks, slot) {
-            Slot::Free(next) => *next,
-            Slot::Taken(_) => None,
-        };
-        slot
-    }
-
     /// Returns its first slot, which is free as all of them.
     fn add_chunk(&mut self) -> u32 {
-        let chunks = u32::try_from(self.chunks.len());
-        let first = CHUNK * chunks.expect("invariant: the caller limits the slots");
-        let last = first + CHUNK - 1;
-        let chunk = (first..=last).map(|slot| Slot::Free((slot < last).then_some(slot + 1)));
-        self.chunks.push(chunk.collect());
+        let first = first_of(self.chunks.len());
+        let is_last = |slot| slot + 1 == chunk::SLOTS;
+        let next = |slot| (!is_last(slot)).then(|| first + number(slot) + 1);
+        self.chunks.push(Chunk::new(next));
         first
     }
 }
 
-fn at(chunks: &mut [Box<[Slot]>], slot: u32) -> &mut Slot {
-    &mut chunks[(slot / CHUNK) as usize][(slot % CHUNK) as usize]
+/// The chunk of a slot, and its place there.
+fn place(slot: u32) -> (usize, usize) {
+    let slot = slot as usize;
+    (slot / chunk::SLOTS, slot % chunk::SLOTS)
+}
+
+fn first_of(chunk: usize) -> u32 {
+    number(chunk * chunk::SLOTS)
+}
+
+fn number(slot: usize) -> u32 {
+    u32::try_from(slot).expect("invariant: the caller limits the slots")
 }
 
 /// The key in a slot of the table; a free slot is not in the table.
-fn key_at(chunks: &[Box<[Slot]>], slot: u32) -> &str {
-    let slot = &chunks[(slot / CHUNK) as usize][(slot % CHUNK) as usize];
-    slot.entry().map_or("", |entry| &entry.key)
+fn key_at(chunks: &[Chunk], slot: u32) -> Option<&str> {
+    let (chunk, slot) = place(slot);
+    chunks[chunk].key(slot)
 }
 
 #[cfg(test)]
 impl Shard {
     /// Bytes of all but the keys.
     pub(super) fn table_bytes(&self) -> usize {
-        self.slots.num_buckets() * (size_of::<u32>() + 1)
-            + self.chunks.len() * CHUNK as usize * size_of::<Slot>()
+        self.slots.num_buckets() * (size_of::<u32>() + 1) + self.chunks.len() * Chunk::BYTES
     }
 }
 
@@ -152,10 +137,9 @@ mod tests {
     use super::*;
     use crate::sessions::memory::servers::Servers;
 
-    fn entry(key: &str) -> Entry {
+    fn entry() -> Entry {
         let server = Servers::default().add("comet-1", 1).unwrap();
         Entry {
-            key: key.into(),
             connection: 1,
             mid: 1,
             server,
@@ -167,7 +151,7 @@ mod tests {
     fn keys_of_one_hash_are_told_apart() {
         let mut shard = Shard::default();
         let keys: Vec<String> = (0..200).map(|n| format!("key-{n}")).collect();
-        let insert = |shard: &mut Shard, key: &str| shard.insert(7, entry(key), |_| 7);
+        let insert = |shard: &mut Shard, key: &str| shard.insert(7, key, entry(), |_| 7);
         let slots: Vec<u32> = keys.iter().map(|key| insert(&mut shard, key)).collect();
 
         for (key, slot) in keys.iter().zip(&slots).step_by(2) {
@@ -176,15 +160,9 @@ mod tests {
         }
 
         for (n, key) in keys.iter().enumerate() {
-            let found = shard.find(7, key).map(|(slot, entry)| (slot, &*entry.key));
-            let expected = (n % 2 == 1).then(|| (slots[n], key.as_str()));
-            assert_eq!(found, expected);
+            let found = shard.find(7, key).map(|(slot, _)| slot);
+            assert_eq!(found, (n % 2 == 1).then(|| slots[n]));
         }
         assert_eq!(insert(&mut shard, "new"), slots[198], "slots are reused");
-    }
-
-    #[test]
-    fn a_slot_takes_40_bytes() {
-        assert_eq!(size_of::<Slot>(), 40);
     }
 }
