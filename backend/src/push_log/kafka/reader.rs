@@ -29,6 +29,9 @@ const POLL_WAIT: Duration = Duration::from_millis(50);
 /// The same while a partition is paused, and may have room again.
 const POLL_WAIT_PAUSED: Duration = Duration::from_millis(5);
 
+/// Records that are taken before anybody is told.
+const GATHERED_MAX: usize = 64;
+
 /// A member for whom the brokers have no partition is not told so. It counts as
 /// one when the group's coordinator has been known for this long.
 const SPARE_AFTER_MS: i64 = 3000;
@@ -82,15 +85,7 @@ impl Reader {
             } else {
                 POLL_WAIT
             };
-            match consumer.poll(wait) {
-                None => {}
-                Some(Ok(message)) => self.push(&consumer, &message)?,
-                Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
-                    self.shared.tracker(Tracker::clear);
-                    return Err(KafkaError::MessageConsumptionFatal(code));
-                }
-                Some(Err(error)) => report(&error),
-            }
+            self.read_some(&consumer, wait)?;
             if is_paused {
                 self.resume(&consumer)?;
             }
@@ -100,6 +95,31 @@ impl Reader {
             }
         }
         // Dropped, the consumer revokes its partitions, which commits them.
+        Ok(())
+    }
+
+    /// Waits for a record, and takes those that came with it: who handles them
+    /// is woken once for all.
+    fn read_some(&self, consumer: &Consumer, mut wait: Duration) -> KafkaResult<()> {
+        let mut has_read = false;
+        for _ in 0..GATHERED_MAX {
+            match consumer.poll(wait) {
+                None => break,
+                Some(Ok(message)) => {
+                    self.push(consumer, &message)?;
+                    has_read = true;
+                }
+                Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
+                    self.shared.tracker(Tracker::clear);
+                    return Err(KafkaError::MessageConsumptionFatal(code));
+                }
+                Some(Err(error)) => report(&error),
+            }
+            wait = Duration::ZERO;
+        }
+        if has_read {
+            self.shared.tell();
+        }
         Ok(())
     }
 

@@ -102,7 +102,8 @@ impl Shared {
         while !state.is_stopping && !self.settled.wait_until(&mut state, until).timed_out() {}
     }
 
-    /// A record that was read. Whether its partition must be paused.
+    /// A record that was read, of which nobody is [told](Self::tell) yet. Whether
+    /// its partition must be paused.
     pub(super) fn push(
         &self,
         place: Place,
@@ -110,15 +111,16 @@ impl Shared {
         published: tokio::time::Instant,
         content: Content,
     ) -> bool {
-        let reader = match content {
-            Content::Push(_) => &self.pushes,
-            Content::Undecodable(_) => &self.dead,
-        };
-        let mut state = self.state.lock();
-        let pause = state.tracker.push(place, bytes, published, content);
-        drop(state);
-        reader.notify_one();
-        pause
+        self.state
+            .lock()
+            .tracker
+            .push(place, bytes, published, content)
+    }
+
+    /// Wakes those who take what was read.
+    pub(super) fn tell(&self) {
+        self.pushes.notify_one();
+        self.dead.notify_one();
     }
 
     /// Hands out no more of these partitions, and waits at most `wait` until
