@@ -29,6 +29,8 @@ const PIPE_BYTES: usize = 64 * 1024;
 /// All workers of a run.
 pub(crate) struct Crew {
     workers: Vec<Worker>,
+    /// Workers that open connections at the same time.
+    opening: usize,
     board: Arc<Mutex<Vec<Progress>>>,
 }
 
@@ -42,9 +44,10 @@ struct Worker {
 
 impl Crew {
     /// Starts one worker per plan: in this process when it is only one, else as processes of the same executable.
-    /// What they see over time goes into `series`.
+    /// What they see over time goes into `series`. `opening` of them open their connections at the same time.
     pub(crate) fn start(
         plans: Vec<Plan>,
+        opening: u32,
         series: &Arc<Mutex<Series>>,
         tracker: &TaskTracker,
     ) -> anyhow::Result<Self> {
@@ -71,7 +74,11 @@ impl Crew {
                 _process: process,
             });
         }
-        Ok(Self { workers, board })
+        Ok(Self {
+            workers,
+            opening: opening.max(1) as usize,
+            board,
+        })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -97,13 +104,15 @@ impl Crew {
 
     /// Opens all connections; `halted` ends that early.
     pub(crate) async fn open(&mut self, halted: &CancellationToken) -> anyhow::Result<Opened> {
-        for worker in &mut self.workers {
-            let plan = Box::new(worker.plan.clone());
-            worker.tell(&Command::Open(plan)).await?;
-        }
-        let mut total = Opened::default();
-        for answer in self.gather(halted).await? {
-            let Event::Opened(opened) = answer else {
+        let (mut told, mut total) = (0, Opened::default());
+        for place in 0..self.workers.len() {
+            while told < self.workers.len().min(place + self.opening) {
+                let worker = &mut self.workers[told];
+                let plan = Box::new(worker.plan.clone());
+                worker.tell(&Command::Open(plan)).await?;
+                told += 1;
+            }
+            let Event::Opened(opened) = self.answer(place, told, halted).await? else {
                 bail!("a worker answered out of turn")
             };
             total.merge(&opened);
@@ -199,19 +208,32 @@ impl Crew {
 
     /// Takes one answer of every worker. `halted` has workers open no further connections.
     async fn gather(&mut self, halted: &CancellationToken) -> anyhow::Result<Vec<Event>> {
-        let (mut halting, mut answers) = (false, Vec::new());
-        while answers.len() < self.workers.len() {
+        let mut answers = Vec::new();
+        for place in 0..self.workers.len() {
+            answers.push(self.answer(place, self.workers.len(), halted).await?);
+        }
+        Ok(answers)
+    }
+
+    /// Takes the answer of the worker at `place`. `halted` has the first `told` workers open no further connections.
+    async fn answer(
+        &mut self,
+        place: usize,
+        told: usize,
+        halted: &CancellationToken,
+    ) -> anyhow::Result<Event> {
+        let mut halting = false;
+        loop {
             tokio::select! {
                 () = halted.cancelled(), if !halting => {
                     halting = true;
-                    for worker in &mut self.workers {
+                    for worker in &mut self.workers[..told] {
                         worker.tell(&Command::Halt).await?;
                     }
                 }
-                answer = self.workers[answers.len()].answer() => answers.push(answer?),
+                answer = self.workers[place].answer() => return answer,
             }
         }
-        Ok(answers)
     }
 }
 

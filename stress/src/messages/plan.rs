@@ -17,6 +17,8 @@ pub(crate) struct Plan {
     pub(crate) transport: TransportMix,
     pub(crate) tcp: Vec<SocketAddr>,
     pub(crate) websocket: Vec<WebsocketTarget>,
+    /// Members that connect to the same address before it is the turn of the next.
+    pub(crate) turn: u32,
     /// Connections opened per second.
     pub(crate) connect_rate: f64,
     /// Connections that each thread may be opening at the same time.
@@ -146,7 +148,7 @@ impl Plan {
             TransportMix::Tcp | TransportMix::Ws => 1,
             TransportMix::Mixed => 2,
         };
-        let place = (member / transports) as usize;
+        let place = (member / transports / self.turn.max(1)) as usize;
         targets.get(place.checked_rem(targets.len())?)
     }
 

@@ -1,6 +1,7 @@
 //! A run from its first connection to its report.
 
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -30,6 +31,10 @@ const OPENING: u32 = 256;
 /// Connections that one source address carries. Linux has 28,232 ephemeral ports by default, and searches ever longer
 /// for a free one.
 const PORTS_PER_SOURCE: u32 = 4_000;
+/// Times that each server's turn comes, at least: they get equal shares of the members but for one part in so many.
+const TURNS: u32 = 64;
+/// Members in a turn, at most: neighbours connect to the same server, which so finds its caches warm.
+const TURN_MAX: u32 = 256;
 /// The width of a worker's interval, milliseconds.
 const INTERVAL_MS: u64 = 250;
 /// With more workers the coordinator would be busy with their intervals: they are wider.
@@ -101,7 +106,8 @@ impl Run {
         let series = Arc::new(Mutex::new(Series::new(whole.epoch_ns, whole.interval_ms)));
         let wanted = (0..whole.members).filter(|member| whole.starts_online(*member));
         let wanted = wanted.count() as u64;
-        let mut crew = Crew::start(divide(&whole, workers), &series, stage.tracker)?;
+        let plans = divide(&whole, workers);
+        let mut crew = Crew::start(plans, at_a_time(workers), &series, stage.tracker)?;
         let mut readings = Readings {
             before: server.read(),
             ..Readings::default()
@@ -263,6 +269,7 @@ async fn plan(
     } else {
         connections
     };
+    let turns = TURNS.saturating_mul(u32::try_from(tcp.len()).unwrap_or(u32::MAX));
     let plan = Plan {
         run: rand::random(),
         first: 0,
@@ -270,9 +277,10 @@ async fn plan(
         transport: common.transport,
         tcp,
         websocket,
+        turn: (members.count / turns).clamp(1, TURN_MAX),
         connect_rate: members.connect_rate,
         opening: match common.opening {
-            Some(opening) => opening.div_ceil(workers.max(1).saturating_mul(common.threads)),
+            Some(opening) => opening.div_ceil(at_a_time(workers).saturating_mul(common.threads)),
             None => OPENING,
         },
         connect_timeout_ms: milliseconds(common.connect_timeout),
@@ -324,6 +332,13 @@ fn sources(common: &CommonArgs, ports: u32, addresses: &[SocketAddr]) -> u32 {
     }
 }
 
+/// Workers that open connections at the same time: more than there are cores would only take turns on those, with the
+/// caches of each cold whenever its turn comes.
+fn at_a_time(workers: u32) -> u32 {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    workers.clamp(1, u32::try_from(cores).unwrap_or(u32::MAX))
+}
+
 /// Equal shares of the members and of the rates.
 fn divide(whole: &Plan, workers: u32) -> Vec<Plan> {
     let workers = workers.max(1);
@@ -336,7 +351,7 @@ fn divide(whole: &Plan, workers: u32) -> Vec<Plan> {
             let plan = Plan {
                 first,
                 members,
-                connect_rate: whole.connect_rate * part,
+                connect_rate: whole.connect_rate / f64::from(at_a_time(workers)),
                 day: whole.day.map(|day| Day {
                     turnover_per_second: day.turnover_per_second * part,
                     changes_per_second: day.changes_per_second * part,
