@@ -18,6 +18,7 @@ use halley_proto::goim::logic::{
     NodesReply, NodesReq, OnlineReply, OnlineReq, ReceiveReply, ReceiveReq,
 };
 use halley_proto::metadata;
+use halley_proto::remote::is_worth_compressing;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
@@ -103,7 +104,7 @@ impl Rpc {
                 .await?;
             key
         };
-        let mut response = Response::new(ConnectReply {
+        let mut response = small(ConnectReply {
             mid,
             key,
             room_id,
@@ -166,7 +167,7 @@ impl Logic for Rpc {
             .sessions
             .unbind_if(mid, &key, &server, connection)
             .await
-            .map(|has| Response::new(DisconnectReply { has }))
+            .map(|has| small(DisconnectReply { has }))
             .map_err(|error| unknown(&error));
         measured.end(result)
     }
@@ -188,7 +189,7 @@ impl Logic for Rpc {
                 connection,
             })
             .await
-            .map(|()| Response::new(HeartbeatReply {}))
+            .map(|()| small(HeartbeatReply {}))
             .map_err(|error| unknown(&error));
         measured.end(result)
     }
@@ -207,9 +208,14 @@ impl Logic for Rpc {
         self.core.nodes.called(&server);
         let result = match self.core.online.renew(&server, room_count).await {
             Ok(totals) => {
-                let mut response = Response::new(OnlineReply {
+                let reply = OnlineReply {
                     all_room_count: Arc::unwrap_or_clone(totals),
-                });
+                };
+                let mut response = if is_worth_compressing(&reply.all_room_count) {
+                    Response::new(reply)
+                } else {
+                    small(reply)
+                };
                 self.add_epoch(response.metadata_mut()).await;
                 Ok(response)
             }
@@ -237,7 +243,7 @@ impl Logic for Rpc {
         // The client is answered in any case: what the sink drops is counted
         // here and not worth another attempt of its comet.
         self.core.metrics.receive(outcome);
-        measured.end(Ok(Response::new(ReceiveReply {})))
+        measured.end(Ok(small(ReceiveReply {})))
     }
 
     async fn nodes(&self, request: Request<NodesReq>) -> Result<Response<NodesReply>, Status> {
@@ -248,8 +254,15 @@ impl Logic for Rpc {
         } = request.into_inner();
         let nodes = &self.core.nodes;
         let region = nodes.region_of(client_ip.parse::<IpAddr>().ok());
-        measured.end(Ok(Response::new(nodes.weighted(&platform, region))))
+        measured.end(Ok(small(nodes.weighted(&platform, region))))
     }
+}
+
+/// An answer that is not compressed: a compressor's tables are larger than it.
+fn small<T>(message: T) -> Response<T> {
+    let mut response = Response::new(message);
+    response.disable_compression();
+    response
 }
 
 impl ConnectError {

@@ -1,5 +1,7 @@
 //! Services in another process, behind the same traits as local ones.
 
+use std::collections::HashMap;
+
 use tonic::body::Body;
 use tonic::client::GrpcService;
 use tonic::codec::CompressionEncoding;
@@ -21,6 +23,9 @@ use crate::goim::logic::{
 
 /// Bytes of one gRPC message that a forwarder sends or takes at most, as in goim's clients.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
+
+/// Rooms whose counts fill some kilobytes.
+const COMPRESSED_ROOMS_MIN: usize = 64;
 
 /// The way to another process: whatever a generated client can call through,
 /// such as a channel or something that chooses between several.
@@ -94,6 +99,12 @@ impl<T: Transport> Comet for RemoteComet<T> {
     }
 }
 
+/// Whether compressing counts of rooms, the one large message of the protocol and
+/// the one that goim compresses, saves more than it costs.
+pub fn is_worth_compressing(rooms: &HashMap<String, i32>) -> bool {
+    rooms.len() >= COMPRESSED_ROOMS_MIN
+}
+
 /// A logic in another process.
 #[derive(Clone, Debug)]
 pub struct RemoteLogic<T> {
@@ -138,12 +149,11 @@ impl<T: Transport> Logic for RemoteLogic<T> {
         &self,
         request: Request<OnlineReq>,
     ) -> Result<Response<OnlineReply>, Status> {
-        // The one large message of the protocol, and the one that goim compresses.
-        self.client
-            .clone()
-            .send_compressed(CompressionEncoding::Gzip)
-            .renew_online(request)
-            .await
+        let mut client = self.client.clone();
+        if is_worth_compressing(&request.get_ref().room_count) {
+            client = client.send_compressed(CompressionEncoding::Gzip);
+        }
+        client.renew_online(request).await
     }
 
     async fn receive(
