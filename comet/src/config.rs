@@ -398,7 +398,7 @@ impl Default for LogicCalls {
             retries_min: 10,
             retry_pause_min: Duration::from_millis(25),
             retry_pause_max: Duration::from_millis(500),
-            renew_interval: Duration::from_mins(5),
+            renew_interval: Duration::from_mins(10),
             reregister_per_second: 5_000,
             online_interval: Duration::from_secs(1),
         }
