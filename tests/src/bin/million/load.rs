@@ -113,7 +113,15 @@ fn start(halley: &Path, fleet: &Fleet, connections: u32) -> anyhow::Result<Child
     command.args(["stress", "rooms", "--json", "--transport", "mixed"]);
     command.args(["--members", &connections.to_string()]);
     command.args(["--rooms", &ROOMS.to_string(), "--exponent", "0"]);
-    command.args(["--rate", "0.5", "--broadcasts", "0.1", "--duration", "60s"]);
+    // Nine to rooms and two to everyone: three messages for each connection.
+    command.args([
+        "--rate",
+        "0.15",
+        "--broadcasts",
+        "0.034",
+        "--duration",
+        "60s",
+    ]);
     command.args(["--tcp", &tcp, "--ws", &websocket, "--http", &http]);
     command.args([
         "--connect-rate",
