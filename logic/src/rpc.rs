@@ -211,7 +211,7 @@ impl Logic for Rpc {
                 let reply = OnlineReply {
                     all_room_count: Arc::unwrap_or_clone(totals),
                 };
-                let mut response = if is_worth_compressing(&reply.all_room_count) {
+                let mut response = if is_worth_compressing(reply.all_room_count.len()) {
                     Response::new(reply)
                 } else {
                     small(reply)

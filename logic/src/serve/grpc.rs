@@ -68,6 +68,7 @@ pub(super) async fn serve(
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES)
         .http2_max_header_list_size(METADATA_BYTES_MAX)
+        // Who gives up many calls at once waited for a node that was late: nodes are trusted.
         .http2_max_pending_accept_reset_streams(Some(config.streams_max as usize))
         .http2_keepalive_interval(Some(config.keepalive_interval))
         .http2_keepalive_timeout(Some(config.keepalive_timeout))

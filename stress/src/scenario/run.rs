@@ -269,7 +269,7 @@ async fn plan(
     } else {
         connections
     };
-    let turns = TURNS.saturating_mul(u32::try_from(tcp.len()).unwrap_or(u32::MAX));
+    let targets = u32::try_from(tcp.len().max(websocket.len()).max(1)).unwrap_or(u32::MAX);
     let plan = Plan {
         run: rand::random(),
         first: 0,
@@ -277,7 +277,7 @@ async fn plan(
         transport: common.transport,
         tcp,
         websocket,
-        turn: (members.count / turns).clamp(1, TURN_MAX),
+        turn: (members.count / targets.saturating_mul(TURNS)).clamp(1, TURN_MAX),
         connect_rate: members.connect_rate,
         opening: match common.opening {
             Some(opening) => opening.div_ceil(at_a_time(workers).saturating_mul(common.threads)),
