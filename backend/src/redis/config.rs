@@ -90,8 +90,7 @@ impl Config {
             (false, 2..) => return invalid("urls", "must be one unless redis.cluster is set"),
             _ => {}
         }
-        let secure = self.urls.iter().filter(|url| url.starts_with(SECURE));
-        self.tls.check(secure.count(), self.urls.0.len())?;
+        self.tls.check(self.urls.secure(), self.urls.0.len())?;
         if self.connect_timeout.is_zero() {
             return invalid("connect_timeout", "must be longer than nothing");
         }
@@ -114,6 +113,11 @@ impl Urls {
     /// The URLs with their passwords.
     pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
+    }
+
+    /// Those that ask for TLS.
+    pub(super) fn secure(&self) -> usize {
+        self.iter().filter(|url| url.starts_with(SECURE)).count()
     }
 
     fn shown(&self) -> impl Iterator<Item = String> {

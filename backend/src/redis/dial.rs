@@ -2,9 +2,7 @@
 
 use ::redis::cluster::{ClusterClient, ClusterClientBuilder};
 use ::redis::io::tcp::TcpSettings;
-use ::redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisError,
-};
+use ::redis::{AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo, RedisError};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
@@ -108,7 +106,7 @@ impl Target {
             .map(|url| server(url, password.as_deref()))
             .collect();
         let mut servers = servers.map_err(|error| invalid(false, &error))?;
-        let has_tls = servers.iter().any(is_secure);
+        let has_tls = config.urls.secure() > 0;
         let certificates = has_tls.then(|| config.tls.certificates()).transpose()?;
         if config.cluster {
             let mut builder = ClusterClientBuilder::new(servers)
@@ -175,10 +173,6 @@ fn server(url: &str, password: Option<&str>) -> Result<ConnectionInfo, RedisErro
 /// A command goes out at once, though others are not answered yet.
 fn tcp_settings() -> TcpSettings {
     TcpSettings::default().set_nodelay(true)
-}
-
-fn is_secure(server: &ConnectionInfo) -> bool {
-    matches!(server.addr(), ConnectionAddr::TcpTls { .. })
 }
 
 /// The URLs are wrong, or, if they are of servers with TLS, what its files hold.

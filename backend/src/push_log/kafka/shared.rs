@@ -102,8 +102,8 @@ impl Shared {
         while !state.is_stopping && !self.settled.wait_until(&mut state, until).timed_out() {}
     }
 
-    /// A record that was read, of which nobody is [told](Self::tell) yet. Whether
-    /// its partition must be paused.
+    /// A record that was read. Whether its partition must be paused. Who takes
+    /// pushes is to be [told](Self::tell).
     pub(super) fn push(
         &self,
         place: Place,
@@ -111,16 +111,19 @@ impl Shared {
         published: tokio::time::Instant,
         content: Content,
     ) -> bool {
-        self.state
-            .lock()
-            .tracker
-            .push(place, bytes, published, content)
+        let is_dead = matches!(content, Content::Undecodable(_));
+        let mut state = self.state.lock();
+        let pause = state.tracker.push(place, bytes, published, content);
+        drop(state);
+        if is_dead {
+            self.dead.notify_one();
+        }
+        pause
     }
 
-    /// Wakes those who take what was read.
+    /// Wakes who takes pushes.
     pub(super) fn tell(&self) {
         self.pushes.notify_one();
-        self.dead.notify_one();
     }
 
     /// Hands out no more of these partitions, and waits at most `wait` until

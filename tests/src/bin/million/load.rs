@@ -20,8 +20,6 @@ const RUN_MAX: Duration = Duration::from_mins(11);
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 pub(crate) const ROOMS: u32 = 10;
-/// A few of the ports of a source address: the kernel searches ever longer for a free one.
-const CONNECTIONS_PER_SOURCE: u32 = 4_000;
 
 /// What was found.
 pub(crate) struct Found {
@@ -132,8 +130,6 @@ fn start(halley: &Path, fleet: &Fleet, connections: u32) -> anyhow::Result<Child
         "60s",
     ]);
     command.args(["--heartbeat", "2m", "--straggle", "60s", "--limit", "10m"]);
-    let sources = connections.div_ceil(CONNECTIONS_PER_SOURCE);
-    command.args(["--sources", &sources.to_string()]);
     for pid in fleet.pids() {
         command.args(["--server-pid", &pid.to_string()]);
     }
