@@ -1,10 +1,10 @@
 //! Puts the parts that wait for a comet together into calls, or into items of a
 //! stream, which are the same in another form.
 
-use std::collections::HashMap;
 use std::hash::BuildHasher as _;
 
 use bytes::Bytes;
+use foldhash::HashMap;
 use halley_proto::goim::comet::{BroadcastReq, BroadcastRoomReq, PushMsgReq};
 use halley_proto::goim::protocol::Proto;
 use halley_proto::halley::delivery::item::Target as ItemTarget;

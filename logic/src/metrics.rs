@@ -1,7 +1,9 @@
-//! What logic counts and measures. Handles are typed and kept: nothing is
-//! looked up by name, and no label is made from what a client sent.
+//! What logic counts and measures. Handles are typed, and those of what is done
+//! many times a second are kept: they are not looked up. No label is made from
+//! what a client sent.
 
 mod collected;
+mod kept;
 
 use std::fmt;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 
 pub(crate) use self::collected::Collected;
+use self::kept::{Closed, Kept};
 
 /// Prefix of every metric of this crate.
 pub(crate) const PREFIX: &str = "halley_logic";
@@ -21,11 +24,13 @@ pub(crate) const PREFIX: &str = "halley_logic";
 #[derive(Debug)]
 pub(crate) struct Metrics {
     connects: Family<ConnectLabels, Counter>,
-    pushes: Family<PushLabels, Counter>,
+    pushes: Kept<PushLabels, Counter>,
     requests: Family<RequestLabels, Counter>,
-    request_seconds: Family<RouteLabel, Histogram, fn() -> Histogram>,
-    calls: Family<CallLabels, Counter>,
-    call_seconds: Family<MethodLabel, Histogram, fn() -> Histogram>,
+    /// Those of `requests` that were answered with 200.
+    requests_done: Kept<RequestLabels, Counter>,
+    request_seconds: Kept<RouteLabel, Histogram, fn() -> Histogram>,
+    calls: Kept<CallLabels, Counter>,
+    call_seconds: Kept<MethodLabel, Histogram, fn() -> Histogram>,
     receives: Family<ReceiveLabels, Counter>,
     sink_messages: Family<SinkLabels, Counter>,
     webhook_attempts: Family<AttemptLabels, Counter>,
@@ -39,6 +44,10 @@ macro_rules! labels {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub(crate) enum $name {
             $($(#[$variant_doc])* $variant,)+
+        }
+
+        impl Closed for $name {
+            const COUNT: usize = [$(Self::$variant),+].len();
         }
 
         impl $name {
@@ -212,13 +221,16 @@ struct ListenerLabel {
 impl Metrics {
     /// Creates the handles and registers them.
     pub(crate) fn register(registry: &mut Registry) -> Self {
+        let seconds = latency as fn() -> Histogram;
+        let requests = Family::default();
         let metrics = Self {
             connects: Family::default(),
-            pushes: Family::default(),
-            requests: Family::default(),
-            request_seconds: Family::new_with_constructor(latency as fn() -> Histogram),
-            calls: Family::default(),
-            call_seconds: Family::new_with_constructor(latency as fn() -> Histogram),
+            pushes: Kept::new(Family::default(), PushKind::COUNT * PushOutcome::COUNT),
+            requests_done: Kept::new(requests.clone(), HttpRoute::COUNT),
+            requests,
+            request_seconds: Kept::new(Family::new_with_constructor(seconds), HttpRoute::COUNT),
+            calls: Kept::new(Family::default(), RpcMethod::COUNT * RpcOutcome::COUNT),
+            call_seconds: Kept::new(Family::new_with_constructor(seconds), RpcMethod::COUNT),
             receives: Family::default(),
             sink_messages: Family::default(),
             webhook_attempts: Family::default(),
@@ -233,7 +245,7 @@ impl Metrics {
         registry.register(
             "pushes",
             "Targets of pushes by what became of them",
-            metrics.pushes.clone(),
+            metrics.pushes.family(),
         );
         registry.register(
             "http_requests",
@@ -243,17 +255,17 @@ impl Metrics {
         registry.register(
             "http_request_seconds",
             "Time from the head of an HTTP request to its answer",
-            metrics.request_seconds.clone(),
+            metrics.request_seconds.family(),
         );
         registry.register(
             "rpc_calls",
             "gRPC calls by how they ended",
-            metrics.calls.clone(),
+            metrics.calls.family(),
         );
         registry.register(
             "rpc_call_seconds",
             "Time that gRPC calls took",
-            metrics.call_seconds.clone(),
+            metrics.call_seconds.family(),
         );
         registry.register(
             "receives",
@@ -287,28 +299,33 @@ impl Metrics {
 
     /// Counts targets of a push.
     pub(crate) fn pushes(&self, kind: PushKind, outcome: PushOutcome, targets: usize) {
+        let slot = kind as usize * PushOutcome::COUNT + outcome as usize;
         self.pushes
-            .get_or_create(&PushLabels { kind, outcome })
+            .get(slot, || PushLabels { kind, outcome })
             .inc_by(targets as u64);
     }
 
     /// Counts an answered HTTP request.
     pub(crate) fn request(&self, route: HttpRoute, status: u16, took: Duration) {
-        self.requests
-            .get_or_create(&RequestLabels { route, status })
-            .inc();
+        let labels = || RequestLabels { route, status };
+        if status == 200 {
+            self.requests_done.get(route as usize, labels).inc();
+        } else {
+            self.requests.get_or_create(&labels()).inc();
+        }
         self.request_seconds
-            .get_or_create(&RouteLabel { route })
+            .get(route as usize, || RouteLabel { route })
             .observe(took.as_secs_f64());
     }
 
     /// Counts an answered gRPC call.
     pub(crate) fn call(&self, method: RpcMethod, outcome: RpcOutcome, took: Duration) {
+        let slot = method as usize * RpcOutcome::COUNT + outcome as usize;
         self.calls
-            .get_or_create(&CallLabels { method, outcome })
+            .get(slot, || CallLabels { method, outcome })
             .inc();
         self.call_seconds
-            .get_or_create(&MethodLabel { method })
+            .get(method as usize, || MethodLabel { method })
             .observe(took.as_secs_f64());
     }
 

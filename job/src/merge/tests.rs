@@ -87,7 +87,7 @@ proptest! {
 
         let calls = calls(parts.collect::<Vec<_>>(), limits);
 
-        let mut of_target: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut of_target: HashMap<String, Vec<usize>> = HashMap::default();
         for call in &calls {
             assert!(call.parts.len() <= messages_max);
             let all_but_last = &call.parts[..call.parts.len() - 1];

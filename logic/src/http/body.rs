@@ -16,7 +16,11 @@ pub(super) enum BodyError {
     Broken(String),
 }
 
-/// Reads the whole body; one that came in one piece is not copied.
+/// Up to so many bytes are copied out of what was read from the connection, which
+/// would otherwise have to get a new buffer of thousands.
+const COPIED_BYTES_MAX: usize = 1024;
+
+/// Reads the whole body; a large one that came in one piece is not copied.
 pub(super) async fn read<B>(mut body: B, bytes_max: usize) -> Result<Bytes, BodyError>
 where
     B: Body<Data = Bytes, Error: Display> + Unpin,
@@ -32,7 +36,11 @@ where
         return Err(too_large);
     }
     let Some(second) = next(&mut body).await? else {
-        return Ok(first);
+        return Ok(if first.len() <= COPIED_BYTES_MAX {
+            Bytes::copy_from_slice(&first)
+        } else {
+            first
+        });
     };
     let mut whole = BytesMut::from(first);
     let mut piece = Some(second);

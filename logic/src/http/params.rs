@@ -18,14 +18,15 @@ pub(crate) struct BindError(pub(crate) String);
 /// Reads the fields of one request from its query string.
 #[derive(Debug)]
 pub(crate) struct Binder<'a> {
-    query: &'a str,
+    /// Names and values, in their order.
+    pairs: Vec<(Cow<'a, [u8]>, Cow<'a, [u8]>)>,
     missing: String,
 }
 
 impl<'a> Binder<'a> {
     pub(crate) fn new(query: &'a str) -> Self {
         Self {
-            query,
+            pairs: pairs(query).collect(),
             missing: String::new(),
         }
     }
@@ -33,7 +34,7 @@ impl<'a> Binder<'a> {
     /// The first value of `name`; empty when there is none. Not necessarily
     /// UTF-8.
     pub(crate) fn text(&self, name: &str) -> Cow<'a, [u8]> {
-        values(self.query, name).next().unwrap_or_default()
+        self.values(name).next().cloned().unwrap_or_default()
     }
 
     /// The first value of `name` as a 32-bit number; 0 when empty or absent.
@@ -49,20 +50,17 @@ impl<'a> Binder<'a> {
 
     /// Every value of `name`; what is not UTF-8 is replaced by U+FFFD.
     pub(crate) fn texts(&self, name: &str) -> Vec<String> {
-        values(self.query, name)
-            .map(|value| match value {
-                Cow::Borrowed(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-                Cow::Owned(bytes) => String::from_utf8(bytes)
-                    .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+        self.values(name)
+            .map(|value| match str::from_utf8(value) {
+                Ok(text) => text.to_owned(),
+                Err(_) => String::from_utf8_lossy(value).into_owned(),
             })
             .collect()
     }
 
     /// Every value of `name` as 64-bit numbers; an empty one is 0.
     pub(crate) fn int64s(&self, name: &str) -> Result<Vec<i64>, BindError> {
-        values(self.query, name)
-            .map(|value| number(&value, 64))
-            .collect()
+        self.values(name).map(|value| number(value, 64)).collect()
     }
 
     /// Notes that the field `name` had to be present and not zero.
@@ -89,15 +87,22 @@ impl<'a> Binder<'a> {
     }
 
     fn int(&self, name: &str, bits: u32) -> Result<i64, BindError> {
-        values(self.query, name)
+        self.values(name)
             .next()
-            .map_or(Ok(0), |value| number(&value, bits))
+            .map_or(Ok(0), |value| number(value, bits))
+    }
+
+    fn values(&self, name: &str) -> impl Iterator<Item = &Cow<'a, [u8]>> {
+        self.pairs
+            .iter()
+            .filter(move |(key, _)| **key == *name.as_bytes())
+            .map(|(_, value)| value)
     }
 }
 
-/// The values of `name` by the rules of Go's `url.ParseQuery` with its error
-/// ignored: a pair that holds a `;` or a broken escape is left out.
-fn values<'a>(query: &'a str, name: &str) -> impl Iterator<Item = Cow<'a, [u8]>> {
+/// Names and values by the rules of Go's `url.ParseQuery` with its error ignored:
+/// a pair that holds a `;` or a broken escape is left out.
+fn pairs(query: &str) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> {
     query
         .as_bytes()
         .split(|&byte| byte == b'&')
@@ -109,11 +114,7 @@ fn values<'a>(query: &'a str, name: &str) -> impl Iterator<Item = Cow<'a, [u8]>>
                 Some(at) => (&pair[..at], &pair[at + 1..]),
                 None => (pair, &[][..]),
             };
-            if *unescape(key)? == *name.as_bytes() {
-                unescape(value)
-            } else {
-                None
-            }
+            Some((unescape(key)?, unescape(value)?))
         })
 }
 

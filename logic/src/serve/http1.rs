@@ -37,6 +37,9 @@ pub(super) async fn serve(
         .timer(TokioTimer::new())
         .header_read_timeout(config.head_timeout)
         .max_buf_size(config.head_bytes_max)
+        // What a client asked for is done although it has left: it may have been
+        // published already, and then counts. Nothing has to be read meanwhile.
+        .half_close(true)
         // Answers are small: one copy costs less than a second slice of a write.
         .writev(false);
     let server = Arc::new(Server {
@@ -91,6 +94,7 @@ impl Server {
             .serve_connection(TokioIo::new(socket), service);
         let mut connection = pin!(connection);
         let ended = tokio::select! {
+            biased;
             ended = connection.as_mut() => ended,
             () = self.drain.cancelled() => {
                 connection.as_mut().graceful_shutdown();

@@ -67,12 +67,13 @@ impl AsyncRead for Socket {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        // A server always waits for something to read, so this is where it
-        // learns of the end.
-        if self.now.as_mut().poll(context).is_ready() {
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        // A server waits for something to read again and again, so this is where
+        // it learns of the end.
+        if read.is_pending() && self.now.as_mut().poll(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        read
     }
 }
 

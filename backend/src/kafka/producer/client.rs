@@ -2,13 +2,16 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
 use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
 use tokio::sync::{mpsc, oneshot};
 
 use super::budget::Budget;
@@ -19,8 +22,14 @@ use crate::kafka::{Config, ConfigError, log, log_error};
 /// batch of one record adds to it.
 const OVERHEAD_BYTES: usize = 64 << 10;
 
+/// How often the thread that waits for reports looks whether it is to end.
+/// rdkafka's polls spin for the last millisecond of their time, so short ones
+/// cost CPU in an idle process too.
+const REPORTS_WAIT: Duration = Duration::from_secs(1);
+
 pub(super) struct Client {
-    threaded: ThreadedProducer<Reports>,
+    producer: Arc<BaseProducer<Reports>>,
+    has_ended: Arc<AtomicBool>,
 }
 
 impl Client {
@@ -49,8 +58,22 @@ impl Client {
         let reports = Reports {
             budget: Arc::clone(budget),
         };
-        let threaded = kafka.client(&fixed).create_with_context(reports)?;
-        Ok(Self { threaded })
+        let producer = kafka.client(&fixed).create_with_context(reports)?;
+        let client = Self {
+            producer: Arc::new(producer),
+            has_ended: Arc::default(),
+        };
+        let producer = Arc::clone(&client.producer);
+        let has_ended = Arc::clone(&client.has_ended);
+        thread::Builder::new()
+            .name("kafka-reports".to_owned())
+            .spawn(move || {
+                while !has_ended.load(Ordering::Relaxed) {
+                    producer.poll(REPORTS_WAIT);
+                }
+            })
+            .map_err(|error| ConfigError::Client(format!("start a thread: {error}")))?;
+        Ok(client)
     }
 
     /// Hands a record over.
@@ -64,7 +87,16 @@ impl Client {
             .key(&record.key)
             .payload(&record.value);
         to_send.headers.clone_from(&record.headers);
-        self.threaded.send(to_send).map_err(|(error, _)| error)
+        self.producer.send(to_send).map_err(|(error, _)| error)
+    }
+}
+
+impl Drop for Client {
+    /// What was not sent is reported so, and the thread ends in its time.
+    fn drop(&mut self) {
+        self.has_ended.store(true, Ordering::Relaxed);
+        self.producer
+            .purge(PurgeConfig::default().queue().inflight());
     }
 }
 

@@ -3,9 +3,10 @@
 //! Records of a partition leave in the order of their offsets, and a partition
 //! is committed up to its first record that is not accounted for.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashMapExt as _};
 use halley_proto::goim::logic::PushMsg;
 use tokio::time::Instant;
 
