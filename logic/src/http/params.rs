@@ -18,10 +18,13 @@ pub(crate) struct BindError(pub(crate) String);
 /// Reads the fields of one request from its query string.
 #[derive(Debug)]
 pub(crate) struct Binder<'a> {
-    /// Names and values, in their order.
-    pairs: Vec<(Cow<'a, [u8]>, Cow<'a, [u8]>)>,
+    /// In their order.
+    pairs: Vec<Pair<'a>>,
     missing: String,
 }
+
+/// A name and its value, without escapes.
+type Pair<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
 
 impl<'a> Binder<'a> {
     pub(crate) fn new(query: &'a str) -> Self {
@@ -102,7 +105,7 @@ impl<'a> Binder<'a> {
 
 /// Names and values by the rules of Go's `url.ParseQuery` with its error ignored:
 /// a pair that holds a `;` or a broken escape is left out.
-fn pairs(query: &str) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> {
+fn pairs(query: &str) -> impl Iterator<Item = Pair<'_>> {
     query
         .as_bytes()
         .split(|&byte| byte == b'&')
