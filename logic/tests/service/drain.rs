@@ -116,6 +116,34 @@ async fn a_push_under_way_is_finished() {
 }
 
 #[tokio::test]
+async fn a_push_is_seen_through_when_its_client_says_no_more() {
+    let node = Node::start(|_| {});
+    *node.sessions.mood.lock() = Mood::Hang;
+    let mut stream = TcpStream::connect(node.addresses.http).await.unwrap();
+    stream
+        .write_all(
+            b"POST /goim/push/keys?operation=9&keys=a HTTP/1.1\r\nHost: x\r\n\
+              Content-Length: 2\r\n\r\nhi",
+        )
+        .await
+        .unwrap();
+    stream.shutdown().await.unwrap();
+    let hanging = timeout(PATIENCE, node.sessions.hanging.acquire()).await;
+    hanging.expect("the push hangs").unwrap().forget();
+
+    node.sessions.released.notify_one();
+
+    let mut answer = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut answer))
+        .await
+        .expect("an answer")
+        .unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let offline = r#"halley_logic_pushes_total{kind="keys",outcome="offline"}"#;
+    assert_eq!(node.metric(offline), 1);
+}
+
+#[tokio::test]
 async fn what_hangs_is_cut_off_when_time_is_up() {
     let node = Node::start(|_| {});
     *node.sessions.mood.lock() = Mood::Hang;

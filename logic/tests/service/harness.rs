@@ -23,7 +23,7 @@ use halley_proto::metadata;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -50,6 +50,8 @@ pub(crate) struct MoodySessions {
     pub(crate) epoch: Mutex<Option<u64>>,
     /// A permit for each call that hangs.
     pub(crate) hanging: Semaphore,
+    /// Lets one of them go on.
+    pub(crate) released: Notify,
 }
 
 impl MoodySessions {
@@ -60,7 +62,8 @@ impl MoodySessions {
             Mood::Fail => Err(SessionsError::Unavailable("cut off".to_owned())),
             Mood::Hang => {
                 self.hanging.add_permits(1);
-                std::future::pending().await
+                self.released.notified().await;
+                Ok(&self.inner)
             }
         }
     }
@@ -186,6 +189,7 @@ impl Node {
             mood: Mutex::default(),
             epoch: Mutex::default(),
             hanging: Semaphore::new(0),
+            released: Notify::new(),
         });
         let registry = SharedRegistry::default();
         let readiness = Readiness::default();
