@@ -25,6 +25,10 @@ pub struct ProducerConfig {
     /// Time in which Kafka must have taken a record; then it is given up.
     #[serde(with = "humantime_serde")]
     pub delivery_timeout: Duration,
+    /// The least time from one set of records that go together to the next, while
+    /// many come. A wake-up of each thread on the way is then for many of them.
+    #[serde(with = "humantime_serde")]
+    pub window_min: Duration,
     /// How long records wait for those that were sent before them to arrive; then
     /// all that wait go together. Nothing waits if nothing is on its way.
     #[serde(with = "humantime_serde")]
@@ -41,6 +45,7 @@ impl Default for ProducerConfig {
     fn default() -> Self {
         Self {
             delivery_timeout: Duration::from_secs(5),
+            window_min: Duration::from_millis(2),
             window_max: Duration::from_millis(10),
             message_bytes_max: 1_000_000,
             queue_records_max: 100_000,

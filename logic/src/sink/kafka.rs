@@ -36,6 +36,7 @@ impl Topic {
         let message_bytes_max = ProducerConfig::default().message_bytes_max;
         let producer = ProducerConfig {
             delivery_timeout: config.delivery_timeout,
+            window_min: Duration::ZERO,
             window_max: Duration::ZERO,
             message_bytes_max,
             // One batch at a time.

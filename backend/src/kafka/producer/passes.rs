@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::budget::Budget;
 use super::client::{Client, Outcome};
@@ -19,6 +19,10 @@ use crate::kafka::Config;
 
 /// Calls whose records go in one pass.
 const CALLS_MAX: usize = 4096;
+
+/// Calls in one pass from which on the next keeps its distance. With fewer, a
+/// wake-up for each costs less than their waiting would.
+const CALLS_BUSY: usize = 8;
 
 /// The records of one call.
 #[derive(Debug)]
@@ -42,6 +46,8 @@ impl Passes {
     pub(super) async fn run(mut self) {
         let mut batches = Vec::new();
         while self.waiting.recv_many(&mut batches, CALLS_MAX).await > 0 {
+            let calls = batches.len();
+            let next = Instant::now() + self.config.window_min;
             let (pass, mut arrived) = mpsc::channel(1);
             for batch in batches.drain(..) {
                 self.hand_over(batch, pass.clone());
@@ -49,6 +55,9 @@ impl Passes {
             drop(pass);
             // A partition that is away must not hold up the others.
             let _ = timeout(self.config.window_max, arrived.recv()).await;
+            if calls >= CALLS_BUSY {
+                sleep_until(next).await;
+            }
         }
     }
 

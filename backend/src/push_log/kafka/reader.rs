@@ -4,6 +4,7 @@
 //! another member is first settled and committed.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use halley_proto::goim::logic::PushMsg;
@@ -31,6 +32,11 @@ const POLL_WAIT_PAUSED: Duration = Duration::from_millis(5);
 
 /// Records that are taken before anybody is told.
 const GATHERED_MAX: usize = 64;
+
+/// Records in one read from which on the next waits for `READ_WINDOW`, so that
+/// three threads are not woken for each of them.
+const GATHERED_BUSY: usize = 4;
+const READ_WINDOW: Duration = Duration::from_millis(2);
 
 /// A member for whom the brokers have no partition is not told so. It counts as
 /// one when the group's coordinator has been known for this long.
@@ -101,13 +107,13 @@ impl Reader {
     /// Waits for a record, and takes those that came with it: who handles them
     /// is woken once for all.
     fn read_some(&self, consumer: &Consumer, mut wait: Duration) -> KafkaResult<()> {
-        let mut has_read = false;
+        let mut read = 0;
         for _ in 0..GATHERED_MAX {
             match consumer.poll(wait) {
                 None => break,
                 Some(Ok(message)) => {
                     self.push(consumer, &message)?;
-                    has_read = true;
+                    read += 1;
                 }
                 Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
                     self.shared.tracker(Tracker::clear);
@@ -117,8 +123,11 @@ impl Reader {
             }
             wait = Duration::ZERO;
         }
-        if has_read {
+        if read > 0 {
             self.shared.tell();
+        }
+        if (GATHERED_BUSY..GATHERED_MAX).contains(&read) {
+            thread::sleep(READ_WINDOW);
         }
         Ok(())
     }
