@@ -4,7 +4,6 @@
 //! another member is first settled and committed.
 
 use std::sync::Arc;
-use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use halley_proto::goim::logic::PushMsg;
@@ -127,7 +126,7 @@ impl Reader {
             self.shared.tell();
         }
         if (GATHERED_BUSY..GATHERED_MAX).contains(&read) {
-            thread::sleep(READ_WINDOW);
+            self.shared.pause(READ_WINDOW);
         }
         Ok(())
     }
