@@ -72,7 +72,9 @@ impl TlsOptions {
         })
     }
 
-    pub(crate) fn connector(&self) -> Result<TlsConnector, TlsError> {
+    /// What does the handshakes, for programs that open their links themselves. One serves any number of links; to
+    /// make it may read the system's certificates.
+    pub fn connector(&self) -> Result<TlsConnector, TlsError> {
         let config = match &self.config {
             Some(config) => Arc::clone(config),
             None => Arc::new(

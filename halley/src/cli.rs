@@ -50,7 +50,7 @@ enum Command {
     /// Be a client: join a room, print what arrives, send what is typed
     Connect(connect::Args),
     /// Load a goim-compatible server and count what arrives
-    Stress(halley_stress::StressArgs),
+    Stress(Box<halley_stress::StressArgs>),
     /// What `stress` starts more of when one process cannot hold all connections
     #[command(name = halley_stress::WORKER_COMMAND, hide = true)]
     StressWorker,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use halley_client::{Endpoint, Transport};
+use halley_client::{Endpoint, TlsOptions};
 
 pub(crate) use self::scenarios::{
     Address, CrowdArgs, IdleArgs, MixedArgs, PushArgs, RoomArgs, RoomsArgs, SoakArgs, StormArgs,
@@ -17,7 +17,7 @@ pub(crate) use self::scenarios::{
 pub(crate) use self::values::BYTE_UNITS;
 use self::values::duration;
 use crate::expect::Expectation;
-use crate::messages::{TransportMix, WebsocketTarget};
+use crate::messages::{Target, TransportMix, Upgrade};
 use crate::payload::{SEQ_MAX, STAMP_BYTES};
 
 /// The environment variable of the push API's key.
@@ -78,12 +78,15 @@ pub(crate) struct CommonArgs {
     /// How members connect.
     #[arg(short, long, value_enum, default_value_t = TransportMix::Tcp)]
     pub(crate) transport: TransportMix,
-    /// comet's TCP address. Of several the members take turns.
+    /// comet's TCP address, host:port or tls://host:port. Of several the members take turns.
     #[arg(long, default_value = "127.0.0.1:3101", value_delimiter = ',')]
     pub(crate) tcp: Vec<String>,
-    /// comet's WebSocket address. Of several the members take turns.
+    /// comet's WebSocket address, ws:// or wss://. Of several the members take turns.
     #[arg(long, default_value = "ws://127.0.0.1:3102/sub", value_delimiter = ',')]
     pub(crate) ws: Vec<String>,
+    /// File with the certificate authorities to trust instead of the system's.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
     /// Worker processes; as many as the open-file limit asks for by default.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) workers: Option<u32>,
@@ -149,6 +152,9 @@ impl StressArgs {
         if common.connect_timeout.is_zero() || common.heartbeat.is_zero() {
             bail!("--connect-timeout and --heartbeat must be longer than nothing");
         }
+        if let Some(file) = &common.ca {
+            TlsOptions::trust_file(file).context("--ca")?;
+        }
         match &self.scenario {
             Scenario::Idle(_) => Ok(()),
             Scenario::Room(args) => args.pushes.check(&[args.rate]),
@@ -193,26 +199,31 @@ fn connecting(connections: u32, per_second: f64) -> Duration {
 }
 
 impl CommonArgs {
-    pub(crate) async fn tcp_targets(&self) -> anyhow::Result<Vec<SocketAddr>> {
+    pub(crate) async fn tcp_targets(&self) -> anyhow::Result<Vec<Target>> {
         let mut targets = Vec::new();
-        for authority in &self.tcp {
-            targets.push(resolve(authority).await.context("--tcp")?);
+        for text in &self.tcp {
+            let uri = if text.contains("://") {
+                text.clone()
+            } else {
+                format!("tcp://{text}")
+            };
+            let endpoint: Endpoint = uri.parse().context("--tcp")?;
+            if endpoint.transport().is_websocket() {
+                bail!("--tcp: {text} is not host:port or tls://host:port");
+            }
+            targets.push(target(&endpoint).await.context("--tcp")?);
         }
         Ok(targets)
     }
 
-    pub(crate) async fn websocket_targets(&self) -> anyhow::Result<Vec<WebsocketTarget>> {
+    pub(crate) async fn websocket_targets(&self) -> anyhow::Result<Vec<Target>> {
         let mut targets = Vec::new();
         for uri in &self.ws {
             let endpoint: Endpoint = uri.parse().context("--ws")?;
-            if endpoint.transport() != Transport::Websocket {
-                bail!("--ws: {uri} is not ws://host:port/path");
+            if !endpoint.transport().is_websocket() {
+                bail!("--ws: {uri} is not ws://host:port/path or wss://host:port/path");
             }
-            targets.push(WebsocketTarget {
-                address: resolve(&endpoint.authority()).await.context("--ws")?,
-                authority: endpoint.authority(),
-                path: endpoint.path().to_owned(),
-            });
+            targets.push(target(&endpoint).await.context("--ws")?);
         }
         Ok(targets)
     }
@@ -248,6 +259,18 @@ impl PushesArgs {
     fn time(&self) -> Duration {
         self.duration + self.push_timeout + self.straggle
     }
+}
+
+async fn target(endpoint: &Endpoint) -> anyhow::Result<Target> {
+    let transport = endpoint.transport();
+    Ok(Target {
+        address: resolve(&endpoint.authority()).await?,
+        tls_name: transport.is_tls().then(|| endpoint.host().to_owned()),
+        upgrade: transport.is_websocket().then(|| Upgrade {
+            authority: endpoint.authority(),
+            path: endpoint.path().to_owned(),
+        }),
+    })
 }
 
 async fn resolve(authority: &str) -> anyhow::Result<SocketAddr> {

@@ -14,7 +14,7 @@ use crate::latency::{Coarse, Latency};
 pub(crate) use self::outcome::{
     Churned, Opened, Rooms, Settled, Slow, Stormed, Turnover, add_counts,
 };
-pub(crate) use self::plan::{Crowd, Day, Layout, Plan, ROOM_TYPE, TransportMix, WebsocketTarget};
+pub(crate) use self::plan::{Crowd, Day, Layout, Plan, ROOM_TYPE, Target, TransportMix, Upgrade};
 
 /// To a worker. `Open` comes first and once.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -6,6 +6,7 @@ mod day;
 mod fleet;
 mod inbound;
 mod life;
+mod link;
 mod member;
 mod post;
 mod storm;

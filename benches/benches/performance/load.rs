@@ -24,6 +24,7 @@ pub(crate) struct Load {
     pub(crate) name: &'static str,
     /// Scenario and flags of `halley stress`, without addresses.
     pub(crate) stress: &'static str,
+    pub(crate) tls: bool,
     pub(crate) figures: &'static [Shown],
 }
 
@@ -78,12 +79,13 @@ const SERVER_CPU: Shown = shown(
 );
 const P50: Shown = shown("latency p50", "ms", "/deliveries/latency/p50_us").scaled(1e-3);
 const P99: Shown = shown("latency p99", "ms", "/deliveries/latency/p99_us").scaled(1e-3);
-const IDLE: &[Shown] = &[shown(
+const MEMORY: Shown = shown(
     "memory of the process",
     "bytes per connection",
     "/server/bytes_per_connection_end",
-)
-.at_most(900.0)];
+);
+const IDLE: &[Shown] = &[MEMORY.at_most(900.0)];
+const IDLE_TLS: &[Shown] = &[MEMORY.at_most(14_336.0)];
 const CONNECTS: Shown = shown("logins", "/s", "/churn/per_second");
 const CONNECT_CPU: Shown = shown(
     "CPU of the server, the close included",
@@ -106,6 +108,7 @@ pub(crate) const LOADS: &[Load] = &[
     Load {
         name: "room of 5,000, 200 pushes/s of 80 bytes",
         stress: "room -n 5000 --rate 200 --size 80 --duration 8s --connect-rate 5000",
+        tls: false,
         figures: &[
             LOST,
             DELIVERIES,
@@ -117,6 +120,7 @@ pub(crate) const LOADS: &[Load] = &[
     Load {
         name: "room of 1,000, 3,000 pushes/s of 80 bytes",
         stress: "room -n 1000 --rate 3000 --size 80 --duration 8s --connect-rate 5000",
+        tls: false,
         figures: &[
             LOST,
             DELIVERIES,
@@ -128,6 +132,7 @@ pub(crate) const LOADS: &[Load] = &[
     Load {
         name: "pushes to single users over HTTP, closed loop of 64",
         stress: "push -n 1000 --closed-loop --concurrency 64 --duration 5s --connect-rate 5000",
+        tls: false,
         figures: &[
             LOST,
             shown("pushes", "/s", "/pushes/per_second").at_least(40_000.0),
@@ -144,6 +149,7 @@ pub(crate) const LOADS: &[Load] = &[
     Load {
         name: "pushes to single users in batches of 200, closed loop of 8",
         stress: "push -n 1000 --closed-loop --batch 200 --concurrency 8 --duration 5s --connect-rate 5000",
+        tls: false,
         figures: &[
             LOST,
             shown("pushes", "/s", "/pushes/per_second").at_least(200_000.0),
@@ -159,26 +165,43 @@ pub(crate) const LOADS: &[Load] = &[
     Load {
         name: "15,000 idle connections, TCP",
         stress: "idle -n 15000 --rate 5000 --duration 12s --transport tcp",
+        tls: false,
         figures: IDLE,
     },
     Load {
         name: "15,000 idle connections, WebSocket",
         stress: "idle -n 15000 --rate 5000 --duration 12s --transport ws",
+        tls: false,
         figures: IDLE,
+    },
+    Load {
+        name: "15,000 idle connections, TCP in TLS",
+        stress: "idle -n 15000 --rate 3000 --duration 12s --transport tcp",
+        tls: true,
+        figures: IDLE_TLS,
+    },
+    Load {
+        name: "15,000 idle connections, WebSocket in TLS",
+        stress: "idle -n 15000 --rate 3000 --duration 12s --transport ws",
+        tls: true,
+        figures: IDLE_TLS,
     },
     Load {
         name: "new connections in 128 lanes, TCP",
         stress: "storm --churn -n 100 --concurrency 128 --duration 5s --transport tcp",
+        tls: false,
         figures: &[CONNECTS.at_least(20_000.0), CONNECT_CPU.at_most(30.0)],
     },
     Load {
         name: "new connections in 128 lanes, WebSocket",
         stress: "storm --churn -n 100 --concurrency 128 --duration 5s --transport ws",
+        tls: false,
         figures: &[CONNECTS.at_least(17_000.0), CONNECT_CPU.at_most(35.0)],
     },
     Load {
         name: "nine of ten of 16,600 connections are dropped and come back at once",
         stress: "storm -n 16600 --share 0.9 --storms 1 --retry 500ms --connect-rate 5000 --transport mixed",
+        tls: false,
         figures: STORM,
     },
 ];
@@ -208,9 +231,17 @@ impl Load {
             .arg("stress")
             .args(self.stress.split(' '))
             .arg("--json")
-            .arg(format!("--server-pid={}", server.pid()?))
-            .arg(format!("--tcp={}", server.tcp))
-            .arg(format!("--ws=ws://{}/sub", server.websocket));
+            .arg(format!("--server-pid={}", server.pid()?));
+        if self.tls {
+            stress
+                .arg(format!("--tcp=tls://{}", server.tls_tcp))
+                .arg(format!("--ws=wss://{}/sub", server.tls_websocket))
+                .arg(format!("--ca={}", server.certificate().display()));
+        } else {
+            stress
+                .arg(format!("--tcp={}", server.tcp))
+                .arg(format!("--ws=ws://{}/sub", server.websocket));
+        }
         if self.stress.starts_with("room ") || self.stress.starts_with("push ") {
             stress.arg(format!("--http=http://{}", server.http));
         }

@@ -1,10 +1,12 @@
 //! Halley's release binary, all roles in one process, on free ports.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, ensure};
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
@@ -12,9 +14,11 @@ use tokio::process::{Child, Command};
 use crate::process::{hear, spawn};
 
 /// Other than by default only in where it listens and what it logs.
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 10] = [
     "--set=comet.tcp.bind=127.0.0.1:0",
     "--set=comet.websocket.bind=127.0.0.1:0",
+    "--set=comet.tls.tcp_bind=127.0.0.1:0",
+    "--set=comet.tls.websocket_bind=127.0.0.1:0",
     "--set=comet.rpc.bind=127.0.0.1:0",
     "--set=logic.http.bind=127.0.0.1:0",
     "--set=logic.rpc.bind=127.0.0.1:0",
@@ -23,12 +27,19 @@ const SETTINGS: [&str; 8] = [
     "--banner",
 ];
 
+/// In the folder of a certificate.
+const CERTIFICATE: &str = "certificate.pem";
+const KEY: &str = "key.pem";
+
 /// A running server, killed with this value.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
+    certificate: TempDir,
     pub(crate) tcp: SocketAddr,
     pub(crate) websocket: SocketAddr,
+    pub(crate) tls_tcp: SocketAddr,
+    pub(crate) tls_websocket: SocketAddr,
     pub(crate) grpc: SocketAddr,
     pub(crate) http: SocketAddr,
 }
@@ -41,7 +52,13 @@ impl Server {
                 command.env_remove(name);
             }
         }
-        command.args(SETTINGS).stdin(Stdio::null());
+        let certificate = make_certificate().context("make a certificate")?;
+        let file = |name| certificate.path().join(name).display().to_string();
+        command
+            .args(SETTINGS)
+            .arg(format!("--set=comet.tls.cert_files={}", file(CERTIFICATE)))
+            .arg(format!("--set=comet.tls.key_files={}", file(KEY)))
+            .stdin(Stdio::null());
         let (child, mut stdout) = spawn(command)?;
         let mut lines = Vec::new();
         loop {
@@ -64,8 +81,11 @@ impl Server {
         };
         Ok(Self {
             child,
+            certificate,
             tcp: at("tcp ", "tcp://", "")?,
             websocket: at("websocket ", "ws://", "/sub")?,
+            tls_tcp: at("tcp in tls ", "tls://", "")?,
+            tls_websocket: at("websocket in tls ", "wss://", "/sub")?,
             grpc: at("comet grpc ", "", "")?,
             http: at("http ", "http://", "")?,
         })
@@ -73,6 +93,11 @@ impl Server {
 
     pub(crate) fn pid(&self) -> anyhow::Result<u32> {
         self.child.id().context("halley has ended")
+    }
+
+    /// The file with the certificate, for clients to trust.
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.certificate.path().join(CERTIFICATE)
     }
 
     /// The counter of that name.
@@ -88,4 +113,12 @@ impl Server {
         let value = value.with_context(|| format!("no metric {name}"))?;
         value.parse().with_context(|| format!("read {name}"))
     }
+}
+
+fn make_certificate() -> anyhow::Result<TempDir> {
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["127.0.0.1".to_owned()])?;
+    let folder = TempDir::new()?;
+    std::fs::write(folder.path().join(CERTIFICATE), cert.pem())?;
+    std::fs::write(folder.path().join(KEY), signing_key.serialize_pem())?;
+    Ok(folder)
 }

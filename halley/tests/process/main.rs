@@ -5,4 +5,5 @@ mod first_message;
 mod roles;
 mod signals;
 mod stress;
+mod stress_tls;
 mod support;

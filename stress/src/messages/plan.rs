@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,8 +16,10 @@ pub(crate) struct Plan {
     pub(crate) first: u32,
     pub(crate) members: u32,
     pub(crate) transport: TransportMix,
-    pub(crate) tcp: Vec<SocketAddr>,
-    pub(crate) websocket: Vec<WebsocketTarget>,
+    pub(crate) tcp: Vec<Target>,
+    pub(crate) websocket: Vec<Target>,
+    /// File with the certificate authorities to trust instead of the system's.
+    pub(crate) ca: Option<PathBuf>,
     /// Members that connect to the same address before it is the turn of the next.
     pub(crate) turn: u32,
     /// Connections opened per second.
@@ -97,10 +100,20 @@ pub(crate) enum TransportMix {
     Mixed,
 }
 
+/// Where members connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct WebsocketTarget {
+pub(crate) struct Target {
     pub(crate) address: SocketAddr,
-    /// For the handshake's Host header.
+    /// The name that its certificate carries, if it speaks TLS.
+    pub(crate) tls_name: Option<String>,
+    /// How to ask for a WebSocket, if it is one.
+    pub(crate) upgrade: Option<Upgrade>,
+}
+
+/// The request for a WebSocket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Upgrade {
+    /// For the Host header.
     pub(crate) authority: String,
     pub(crate) path: String,
 }
@@ -133,17 +146,13 @@ impl Plan {
         }
     }
 
-    /// Where a member connects to, if it uses TCP.
-    pub(crate) fn tcp_target(&self, member: u32) -> Option<SocketAddr> {
-        self.in_turn(&self.tcp, member).copied()
-    }
-
-    /// Where a member connects to, if it uses WebSocket.
-    pub(crate) fn websocket_target(&self, member: u32) -> Option<&WebsocketTarget> {
-        self.in_turn(&self.websocket, member)
-    }
-
-    fn in_turn<'a, T>(&self, targets: &'a [T], member: u32) -> Option<&'a T> {
+    /// Where a member connects to.
+    pub(crate) fn target(&self, member: u32) -> Option<&Target> {
+        let targets = if self.uses_websocket(member) {
+            &self.websocket
+        } else {
+            &self.tcp
+        };
         let transports = match self.transport {
             TransportMix::Tcp | TransportMix::Ws => 1,
             TransportMix::Mixed => 2,

@@ -252,12 +252,13 @@ async fn plan(
 ) -> anyhow::Result<(Plan, u32, Server)> {
     let tcp = common.tcp_targets().await?;
     let websocket = common.websocket_targets().await?;
-    let upgraded = websocket.iter().map(|target| target.address);
-    let client_side: Vec<_> = match common.transport {
-        TransportMix::Tcp => tcp.clone(),
-        TransportMix::Ws => upgraded.collect(),
-        TransportMix::Mixed => tcp.iter().copied().chain(upgraded).collect(),
+    let used = match common.transport {
+        TransportMix::Tcp => [tcp.as_slice(), &[]],
+        TransportMix::Ws => [&[], websocket.as_slice()],
+        TransportMix::Mixed => [tcp.as_slice(), &websocket],
     };
+    let used = used.into_iter().flatten();
+    let client_side: Vec<_> = used.map(|target| target.address).collect();
     let addresses = [&client_side, other_addresses].concat();
     let connections = members.count.saturating_add(members.lanes);
     let workers = match common.workers {
@@ -277,6 +278,7 @@ async fn plan(
         transport: common.transport,
         tcp,
         websocket,
+        ca: common.ca.clone(),
         turn: (members.count / targets.saturating_mul(TURNS)).clamp(1, TURN_MAX),
         connect_rate: members.connect_rate,
         opening: match common.opening {

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::compare::{compare, is_complete};
+use super::link::Tls;
 use super::member::{Member, Stage, run};
 use super::post::{Post, Signals};
 use super::{churn, day, storm};
@@ -37,9 +38,10 @@ pub(super) struct Fleet {
 
 impl Fleet {
     /// Starts the threads, which begin to open connections.
-    pub(super) fn start(plan: &Plan) -> io::Result<Self> {
+    pub(super) fn start(plan: &Plan) -> anyhow::Result<Self> {
         let plan = Arc::new(plan.clone());
         let zipf = plan.layout.crowd().map(|crowd| Arc::new(crowd.zipf()));
+        let tls = Tls::of(&plan)?;
         let signals = Signals::default();
         let mut fleet = Self {
             plan: Arc::clone(&plan),
@@ -53,7 +55,13 @@ impl Fleet {
             spare: Times::default(),
         };
         for thread in 0..plan.threads.max(1) {
-            let post = Post::new(Arc::clone(&plan), thread, zipf.clone(), signals.clone());
+            let post = Post::new(
+                Arc::clone(&plan),
+                thread,
+                tls.clone(),
+                zipf.clone(),
+                signals.clone(),
+            );
             let post = Arc::new(post);
             fleet.posts.push(Arc::clone(&post));
             let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,13 +1,12 @@
 //! From bytes to counts: the path that every delivered message takes. No allocation, no copy and no clock per message.
 
 use std::io;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use halley_wire::{HEADER_BYTES, Op, packet, raw, ws};
-use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::tcp::OwnedReadHalf;
+use tokio::io::ReadBuf;
 
+use super::link::Reader;
 use super::member::{Member, Stage};
 use super::post::{Post, State, Tally};
 use crate::clock::now_ns;
@@ -37,7 +36,7 @@ pub(super) struct Inbound {
 pub(super) fn poll_receive(
     post: &Post,
     slot: usize,
-    reader: &mut OwnedReadHalf,
+    reader: &mut Reader,
     until: Stage,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), String>> {
@@ -52,7 +51,7 @@ pub(super) fn poll_receive(
             state.scratch.resize(2 * (carried + READ_BYTES_MIN), 0);
         }
         let mut buffer = ReadBuf::new(&mut state.scratch[carried..]);
-        let read = match Pin::new(&mut *reader).poll_read(cx, &mut buffer) {
+        let read = match reader.poll_read(cx, &mut buffer) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Err(error)) => return Poll::Ready(Err(cause(&error))),
             Poll::Ready(Ok(())) => buffer.filled().len(),

@@ -8,16 +8,14 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use halley_client::{ConnectError, upgrade};
 use halley_wire::{AuthBody, Header, Op, packet};
-use rustix::net::Shutdown;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::inbound::{Inbound, cause, poll_receive};
 use super::life::Life;
+use super::link::{self, Reader, Writer};
 use super::post::{Post, State, masked};
 use super::storm;
 use crate::account::{Expected, Tracker, Verdict};
@@ -44,7 +42,7 @@ pub(super) struct Member {
     pub(super) order: Order,
     /// Whether it ever was ready: only then is it expected to receive.
     pub(super) was_ready: bool,
-    pub(super) writer: Option<Arc<OwnedWriteHalf>>,
+    pub(super) writer: Option<Writer>,
     pub(super) inbound: Inbound,
     pub(super) tracker: Tracker,
     /// Of what everyone gets.
@@ -148,13 +146,10 @@ impl Member {
     /// Writes a small frame at once. The sockets are idle in this direction: not to fit means that the server does
     /// not read.
     pub(super) fn write(&self, frame: &[u8]) -> io::Result<()> {
-        let Some(writer) = &self.writer else {
-            return Err(io::ErrorKind::NotConnected.into());
-        };
-        if writer.try_write(frame)? < frame.len() {
-            return Err(io::ErrorKind::WriteZero.into());
+        match &self.writer {
+            Some(writer) => writer.write(frame),
+            None => Err(io::ErrorKind::NotConnected.into()),
         }
-        Ok(())
     }
 
     /// Has the connection end: its task reads what has arrived, then closes it.
@@ -164,13 +159,7 @@ impl Member {
             life.depart(now_ns);
         }
         if let Some(writer) = &self.writer {
-            let stream: &TcpStream = (**writer).as_ref();
-            if reset {
-                // Without it the close is an ordinary one, which is all that differs.
-                let _ = stream.set_zero_linger();
-            }
-            // A connection that has ended by itself is being closed anyway.
-            let _ = rustix::net::shutdown(stream, Shutdown::Read);
+            writer.shut_down(reset);
         }
     }
 }
@@ -198,7 +187,7 @@ pub(super) async fn run(post: Arc<Post>, slot: usize, opening: OwnedSemaphorePer
 }
 
 /// Receives until the connection ends for good.
-pub(super) async fn stay(post: &Arc<Post>, slot: usize, mut reader: OwnedReadHalf) {
+pub(super) async fn stay(post: &Arc<Post>, slot: usize, mut reader: Reader) {
     loop {
         let reads_late = post.state.lock().members[slot].slow;
         let ended = if reads_late {
@@ -220,7 +209,7 @@ pub(super) async fn stay(post: &Arc<Post>, slot: usize, mut reader: OwnedReadHal
 }
 
 /// Reads what has come, then nothing for a while, until the end of the day.
-async fn receive_late(post: &Post, slot: usize, reader: &mut OwnedReadHalf) -> Result<(), String> {
+async fn receive_late(post: &Post, slot: usize, reader: &mut Reader) -> Result<(), String> {
     let pause = Duration::from_millis(post.plan.day.map_or(0, |day| day.slow_pause_ms));
     let settling = &post.signals.settling;
     while settling
@@ -273,11 +262,7 @@ fn note_end(post: &Post, slot: usize, ended: Result<(), String>) -> Order {
 }
 
 /// Opens a connection until it is ready. Its handshake counts from `from_ns`.
-pub(super) async fn attempt(
-    post: &Post,
-    slot: usize,
-    from_ns: u64,
-) -> Result<OwnedReadHalf, String> {
+pub(super) async fn attempt(post: &Post, slot: usize, from_ns: u64) -> Result<Reader, String> {
     let deadline = Duration::from_millis(post.plan.connect_timeout_ms);
     // Boxed, so that what opening needs is not kept for the connection's whole life.
     let opening = Box::pin(async {
@@ -313,11 +298,7 @@ pub(super) fn give_up(member: &mut Member) {
 }
 
 /// Connects and waits for the answer to the login.
-pub(super) async fn log_in(
-    post: &Post,
-    slot: usize,
-    from_ns: u64,
-) -> Result<OwnedReadHalf, String> {
+pub(super) async fn log_in(post: &Post, slot: usize, from_ns: u64) -> Result<Reader, String> {
     let plan = &post.plan;
     let (number, websocket, reads_late) = {
         let member = &mut post.state.lock().members[slot];
@@ -327,24 +308,16 @@ pub(super) async fn log_in(
         member.connect_ns = from_ns;
         (member.number, member.websocket, member.slow)
     };
-    let stream = if websocket {
-        let target = plan.websocket_target(number).ok_or(NO_TARGET)?;
-        let stream = connect(plan, number, target.address, reads_late).await?;
-        upgrade(stream, &target.authority, &target.path)
-            .await
-            .map_err(|error| refused(&error))?
-    } else {
-        let target = plan.tcp_target(number).ok_or(NO_TARGET)?;
-        connect(plan, number, target, reads_late).await?
-    };
-    let (mut reader, writer) = stream.into_split();
+    let target = plan.target(number).ok_or(NO_TARGET)?;
+    let stream = connect(plan, number, target.address, reads_late).await?;
+    let (mut reader, writer) = link::open(post.tls.as_ref(), target, stream).await?;
     {
         let member = &mut post.state.lock().members[slot];
         if let Some(life) = &mut member.life {
             life.enter();
         }
         let room = member.life.as_ref().map_or(member.home, |life| life.room());
-        member.writer = Some(Arc::new(writer));
+        member.writer = Some(writer);
         member
             .write(&login(plan, number, room, websocket))
             .map_err(|error| cause(&error))?;
@@ -378,13 +351,6 @@ async fn connect(
         socket.connect(address).await
     };
     attempt.await.map_err(|error: io::Error| cause(&error))
-}
-
-fn refused(error: &ConnectError) -> String {
-    if let ConnectError::Io(error) = error {
-        return format!("websocket handshake: {}", cause(error));
-    }
-    error.to_string()
 }
 
 fn login(plan: &Plan, number: u32, room: u32, websocket: bool) -> Vec<u8> {

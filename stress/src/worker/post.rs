@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::churn::Churning;
+use super::link::Tls;
 use super::member::{Member, Stage};
 use super::storm::Storming;
 use crate::clock::{now_ns, thread_cpu_ns};
@@ -28,6 +29,7 @@ const HEARTBEAT_TICK: Duration = Duration::from_millis(20);
 pub(super) struct Post {
     pub(super) plan: Arc<Plan>,
     pub(super) thread: u32,
+    pub(super) tls: Option<Tls>,
     /// Of the plan's crowd.
     pub(super) zipf: Option<Arc<Zipf>>,
     pub(super) signals: Signals,
@@ -101,6 +103,7 @@ impl Post {
     pub(super) fn new(
         plan: Arc<Plan>,
         thread: u32,
+        tls: Option<Tls>,
         zipf: Option<Arc<Zipf>>,
         signals: Signals,
     ) -> Self {
@@ -121,6 +124,7 @@ impl Post {
         Self {
             plan,
             thread,
+            tls,
             zipf,
             signals,
             churn: watch::Sender::default(),

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::tcp::OwnedReadHalf;
-
+use super::link::Reader;
 use super::member::{Order, Stage, attempt};
 use super::post::{Post, State};
 use crate::clock::now_ns;
@@ -70,7 +69,7 @@ pub(super) fn take(post: &Post) -> Option<Stormed> {
 }
 
 /// Tries until the connection is ready again or the storm's time is over.
-pub(super) async fn come_back(post: &Arc<Post>, slot: usize) -> Option<OwnedReadHalf> {
+pub(super) async fn come_back(post: &Arc<Post>, slot: usize) -> Option<Reader> {
     for tries in 1.. {
         let opened = attempt(post, slot, now_ns()).await;
         let pause = {
