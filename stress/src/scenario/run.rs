@@ -31,6 +31,9 @@ const OPENING: u32 = 256;
 /// Connections that one source address carries. Linux has 28,232 ephemeral ports by default, and searches ever longer
 /// for a free one.
 const PORTS_PER_SOURCE: u32 = 4_000;
+/// Ports for connections that open and close again and again: one rests after its connection's end, and the kernel
+/// searches longer for the next the more of them do.
+const CHURN_PORTS: u32 = 60_000;
 /// Times that each server's turn comes, at least: they get equal shares of the members but for one part in so many.
 const TURNS: u32 = 64;
 /// Members in a turn, at most: neighbours connect to the same server, which so finds its caches warm.
@@ -265,11 +268,13 @@ async fn plan(
         Some(workers) => workers,
         None => workers_needed(connections, open_files()?),
     };
-    let ports = if members.dropped_share > 0.0 {
-        connections.saturating_mul(2)
-    } else {
-        connections
-    };
+    let mut ports = connections;
+    if members.dropped_share > 0.0 {
+        ports = ports.saturating_mul(2);
+    }
+    if members.lanes > 0 {
+        ports = ports.saturating_add(CHURN_PORTS);
+    }
     let targets = u32::try_from(tcp.len().max(websocket.len()).max(1)).unwrap_or(u32::MAX);
     let plan = Plan {
         run: rand::random(),
