@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 
 use crate::process::{hear, spawn};
 
-/// Other than by default only in where it listens and what it logs.
+/// Other than by default only in where it listens, what it logs, and in the certificate that it has.
 const SETTINGS: [&str; 10] = [
     "--set=comet.tcp.bind=127.0.0.1:0",
     "--set=comet.websocket.bind=127.0.0.1:0",

@@ -10,10 +10,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::compare::{compare, is_complete};
-use super::link::Tls;
 use super::member::{Member, Stage, run};
 use super::post::{Post, Signals};
-use super::{churn, day, storm};
+use super::{churn, day, link, storm};
 use crate::account::Expected;
 use crate::clock::{Alarm, moment_ns, now_ns};
 use crate::latency::{Coarse, Latency};
@@ -41,7 +40,7 @@ impl Fleet {
     pub(super) fn start(plan: &Plan) -> anyhow::Result<Self> {
         let plan = Arc::new(plan.clone());
         let zipf = plan.layout.crowd().map(|crowd| Arc::new(crowd.zipf()));
-        let tls = Tls::of(&plan)?;
+        let tls = link::connector(&plan)?;
         let signals = Signals::default();
         let mut fleet = Self {
             plan: Arc::clone(&plan),

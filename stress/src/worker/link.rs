@@ -1,7 +1,6 @@
 //! The bytes of a connection, in the clear or in TLS.
 
 use std::io;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -21,10 +20,6 @@ use tokio_rustls::client::TlsStream;
 use super::inbound::cause;
 use crate::messages::{Plan, Target, Upgrade};
 
-/// Does the TLS handshakes of all connections.
-#[derive(Clone)]
-pub(super) struct Tls(TlsConnector);
-
 /// What arrives.
 pub(super) enum Reader {
     Plain(OwnedReadHalf),
@@ -37,37 +32,30 @@ pub(super) enum Writer {
     Tls(Arc<Mutex<TlsStream<TcpStream>>>),
 }
 
-impl Tls {
-    /// For the targets of a plan; `None` if all of them are in the clear.
-    pub(super) fn of(plan: &Plan) -> anyhow::Result<Option<Self>> {
-        let mut targets = plan.tcp.iter().chain(&plan.websocket);
-        if targets.all(|target| target.tls_name.is_none()) {
-            return Ok(None);
-        }
-        Self::trusting(plan.ca.as_deref()).map(Some)
+/// What does the TLS handshakes with the targets of a plan; `None` if all of them are in the clear.
+pub(super) fn connector(plan: &Plan) -> anyhow::Result<Option<TlsConnector>> {
+    let mut targets = plan.tcp.iter().chain(&plan.websocket);
+    if targets.all(|target| target.tls_name.is_none()) {
+        return Ok(None);
     }
-
-    /// Trusts the authorities in a file, or those that the system trusts.
-    fn trusting(ca: Option<&Path>) -> anyhow::Result<Self> {
-        let options = match ca {
-            Some(file) => TlsOptions::trust_file(file).context("--ca")?,
-            None => TlsOptions::default(),
-        };
-        let connector = options.connector().context("tls")?;
-        let mut config = connector.config().as_ref().clone();
-        // Members are strangers to each other: none has another's ticket.
-        config.resumption = Resumption::disabled();
-        Ok(Self(Arc::new(config).into()))
-    }
+    let options = match &plan.ca {
+        Some(file) => TlsOptions::trust_file(file).context("--ca")?,
+        None => TlsOptions::default(),
+    };
+    let connector = options.connector().context("tls")?;
+    let mut config = connector.config().as_ref().clone();
+    // Members are strangers to each other: none has another's ticket.
+    config.resumption = Resumption::disabled();
+    Ok(Some(Arc::new(config).into()))
 }
 
 /// Does the handshakes that a target asks for on an open socket.
 pub(super) async fn open(
-    tls: Option<&Tls>,
+    tls: Option<&TlsConnector>,
     target: &Target,
     stream: TcpStream,
 ) -> Result<(Reader, Writer), String> {
-    let (Some(name), Some(Tls(connector))) = (&target.tls_name, tls) else {
+    let (Some(name), Some(connector)) = (&target.tls_name, tls) else {
         let stream = upgraded(target.upgrade.as_ref(), stream).await?;
         let (reader, writer) = stream.into_split();
         return Ok((Reader::Plain(reader), Writer::Plain(writer)));

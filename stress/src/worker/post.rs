@@ -8,10 +8,10 @@ use std::time::Duration;
 use halley_wire::{Header, Op, packet, ws};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 
 use super::churn::Churning;
-use super::link::Tls;
 use super::member::{Member, Stage};
 use super::storm::Storming;
 use crate::clock::{now_ns, thread_cpu_ns};
@@ -29,7 +29,7 @@ const HEARTBEAT_TICK: Duration = Duration::from_millis(20);
 pub(super) struct Post {
     pub(super) plan: Arc<Plan>,
     pub(super) thread: u32,
-    pub(super) tls: Option<Tls>,
+    pub(super) tls: Option<TlsConnector>,
     /// Of the plan's crowd.
     pub(super) zipf: Option<Arc<Zipf>>,
     pub(super) signals: Signals,
@@ -103,7 +103,7 @@ impl Post {
     pub(super) fn new(
         plan: Arc<Plan>,
         thread: u32,
-        tls: Option<Tls>,
+        tls: Option<TlsConnector>,
         zipf: Option<Arc<Zipf>>,
         signals: Signals,
     ) -> Self {

@@ -1,5 +1,5 @@
 //! Records go to librdkafka in passes: what comes while one is under way gathers
-//! for the next, which goes when that has arrived.
+//! for the next, which goes when that has arrived, and a moment later if many come.
 //!
 //! librdkafka makes a request of what it has for a partition. Left to itself, it
 //! either makes a record wait that has nothing to wait for, or makes as many
