@@ -17,6 +17,7 @@ pub(crate) async fn every_way_of_pushing_reaches_every_transport(cluster: &mut C
         clients.push(Client::log_in(Transport::Websocket, comet.websocket, user).await);
     }
 
+    // Order is kept within a user or a room, so each push is received before the next.
     push_ok(
         http,
         "keys?keys=ways-1-t&keys=ways-3-w&keys=ways-gone",
@@ -24,14 +25,15 @@ pub(crate) async fn every_way_of_pushing_reaches_every_transport(cluster: &mut C
         2,
     )
     .await;
+    for place in [0, 5] {
+        assert_eq!(clients[place].message().await, "keys");
+    }
     push_ok(http, "mids?mids=2", "mids", 2).await;
+    for place in [2, 3] {
+        assert_eq!(clients[place].message().await, "mids");
+    }
     push_ok(http, "room?type=live&room=ways", "room", 1).await;
-    for (place, client) in clients.iter_mut().enumerate() {
-        match place {
-            0 | 5 => assert_eq!(client.message().await, "keys"),
-            2 | 3 => assert_eq!(client.message().await, "mids"),
-            _ => {}
-        }
+    for client in &mut clients {
         assert_eq!(client.message().await, "room");
     }
     push_ok(http, "all?speed=0", "all", 1).await;
