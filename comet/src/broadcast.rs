@@ -15,7 +15,7 @@ use crate::hub::Hub;
 use crate::metrics::PushKind;
 use crate::tally::Tally;
 
-/// Slots between two yields.
+/// Slots after which others may have their turn.
 const CHUNK_SLOTS: usize = 64;
 
 /// One push to everyone.
@@ -128,6 +128,7 @@ async fn send(hub: &Hub, broadcast: Broadcast) {
     let mut addressed = 0u64;
     let mut connections = Vec::with_capacity(CHUNK_SLOTS);
     let slots = chunk_slots(broadcast.speed);
+    let mut turn = (broadcast.speed == 0).then(|| hub.turns.begin());
     for bucket in 0..hub.buckets.count() {
         let mut from = 0;
         while hub
@@ -137,14 +138,16 @@ async fn send(hub: &Hub, broadcast: Broadcast) {
             from += slots;
             addressed += push(hub, &broadcast, &connections);
             sent += connections.len() as u64;
-            if broadcast.speed > 0 {
+            if let Some(turn) = &mut turn {
+                if connections.len() > CHUNK_SLOTS / 2 {
+                    turn.pass().await;
+                }
+            } else {
                 tokio::select! {
                     () = sleep_until(started + pace(sent, broadcast.speed)) => {}
                     // A draining node has no time to lose.
                     () = hub.accepting.cancelled() => tokio::task::yield_now().await,
                 }
-            } else if connections.len() > CHUNK_SLOTS / 2 {
-                tokio::task::yield_now().await;
             }
         }
     }

@@ -21,16 +21,16 @@ mod closing;
 mod flush;
 mod outbox;
 mod outgoing;
+mod walk;
 
 pub use accepts::{AcceptSets, Accepts};
 pub use flush::{Flushed, Sink};
 pub use outbox::OutboxLimits;
 pub use outgoing::Outgoing;
+pub(crate) use walk::Walked;
 
 use crate::clock::Tick;
 use crate::frame::{Dialect, Frame};
-use crate::ring::Cursor;
-use crate::room::{Pass, Room};
 use crate::tally::{DropReason, Tally};
 use closing::Closing;
 
@@ -194,54 +194,6 @@ impl Connection {
         }
     }
 
-    /// Sends what a room's walker found since this member's cursor.
-    ///
-    /// Returns the member's position, if it could be told.
-    pub(crate) fn walk(
-        &self,
-        room: &Room,
-        pass: &Pass,
-        rules: &Rules,
-        now: Tick,
-        tally: &mut Tally,
-    ) -> Option<Cursor> {
-        let Some(mut outgoing) = self.outgoing.try_lock() else {
-            // Whoever holds the lock may have looked at the log before it grew.
-            self.wake();
-            return None;
-        };
-        let Some(cursor) = outgoing.cursor(room) else {
-            // It left; what it had not been sent is counted there.
-            return Some(pass.head(self.dialect));
-        };
-        if !cursor.is_before(pass.head(self.dialect)) {
-            return Some(cursor);
-        }
-        let oldest = pass.oldest(self.dialect);
-        if cursor.is_before(oldest) {
-            if outgoing.is_blocked() {
-                self.fell_out(&mut outgoing, room, rules, tally);
-                return outgoing.cursor(room);
-            }
-            // The pass came too late for it, not the other way round.
-            outgoing.skip_to(room, oldest, tally);
-        }
-        match self.socket.as_ref() {
-            Some(socket) if !outgoing.is_blocked() => {
-                let before = tally.delivered;
-                let flushed =
-                    match outgoing.write_pass(room, pass.chunks(self.dialect), socket, tally) {
-                        Some(flushed) => flushed,
-                        None => outgoing.flush(&mut PlainSink(socket), rules.slow_consumer, tally),
-                    };
-                self.flushed(flushed, &mut outgoing, before != tally.delivered, now);
-            }
-            Some(_) => {}
-            None => self.wake(),
-        }
-        outgoing.cursor(room)
-    }
-
     /// Draws the consequences of a write from outside the task.
     fn flushed(
         &self,
@@ -263,13 +215,6 @@ impl Connection {
                 self.wake();
             }
             Err(reason) => self.close(reason),
-        }
-    }
-
-    fn fell_out(&self, outgoing: &mut Outgoing, room: &Room, rules: &Rules, tally: &mut Tally) {
-        match rules.slow_consumer {
-            SlowConsumer::Skip => outgoing.skip_to(room, room.head(self.dialect), tally),
-            SlowConsumer::Close => self.close(CloseReason::SlowConsumer),
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::room::{Room, Rooms};
 use crate::session::SessionLimits;
 use crate::tally::{DropReason, Tally};
 use crate::transport::FramingLimits;
+use crate::turns::Turns;
 use crate::walker;
 
 /// See the [module](self).
@@ -37,6 +38,7 @@ pub(crate) struct Hub {
     pub(crate) ring_limits: ring::Limits,
     /// Walkers that share one room.
     pub(crate) walkers_max: usize,
+    pub(crate) turns: Turns,
     pub(crate) buckets: Buckets,
     pub(crate) accept_sets: AcceptSets,
     pub(crate) rooms: Rooms,

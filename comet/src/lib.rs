@@ -37,6 +37,7 @@ mod sweep;
 pub mod tally;
 mod task;
 mod transport;
+mod turns;
 mod wake;
 mod walker;
 

@@ -33,6 +33,7 @@ use crate::metrics::Metrics;
 use crate::online::{self, Online, Status};
 use crate::ring;
 use crate::room::Rooms;
+use crate::turns::Turns;
 use crate::{drain, renewals, rpc, sweep};
 
 mod grpc;
@@ -256,9 +257,9 @@ fn bind_listeners(
 }
 
 /// How many walkers may share one room: the others' messages have to go on, too.
-fn walkers_max(configured: usize) -> usize {
+fn walkers_max(configured: usize, threads: usize) -> usize {
     match configured {
-        0 => (Handle::current().metrics().num_workers() / 2).max(1),
+        0 => (threads / 2).max(1),
         configured => configured,
     }
 }
@@ -320,6 +321,7 @@ fn hub(config: Config, logic: Arc<dyn Logic>, registry: &mut Registry) -> anyhow
         Arc::clone(&metrics),
     );
     let delivery = &config.delivery;
+    let threads = Handle::current().metrics().num_workers();
     Ok(Hub {
         server,
         started_ms: unix_ms(),
@@ -335,7 +337,8 @@ fn hub(config: Config, logic: Arc<dyn Logic>, registry: &mut Registry) -> anyhow
             bytes_max: delivery.ring_bytes_max,
             frames_max: delivery.ring_frames_max,
         },
-        walkers_max: walkers_max(delivery.walkers_max),
+        walkers_max: walkers_max(delivery.walkers_max, threads),
+        turns: Turns::new(threads),
         buckets: Buckets::new(delivery.buckets),
         accept_sets: AcceptSets::default(),
         rooms: Rooms::new(delivery.buckets),

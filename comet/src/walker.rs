@@ -1,8 +1,8 @@
 //! Carrying a room's new messages to its members.
 //!
-//! A walker writes inline, member by member, in chunks with a yield between
-//! them, so that one large room does not hold up the small ones. It holds no
-//! lock of the room while it writes.
+//! A walker writes inline, member by member, in chunks between which others get
+//! their [turn](crate::turns), so that one large room does not hold up the small
+//! ones. It holds no lock of the room while it writes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,14 +10,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Walked};
 use crate::frame::DIALECTS;
 use crate::hub::Hub;
 use crate::ring::Cursor;
 use crate::room::{Pass, Room};
 use crate::tally::Tally;
 
-/// Slots between two yields: about a fifth of a millisecond of writes.
+/// Slots of a chunk: about a fifth of a millisecond of writes.
 const CHUNK_SLOTS: usize = 32;
 /// Slots that make another walker worth its start.
 const SLOTS_PER_WALKER: usize = 1024;
@@ -91,6 +91,7 @@ impl Shared {
     async fn walk(&self, hub: &Hub) {
         let mut members = Vec::with_capacity(CHUNK_SLOTS);
         let mut tally = Tally::default();
+        let mut turn = hub.turns.begin();
         loop {
             let from = self.next.fetch_add(CHUNK_SLOTS, Ordering::Relaxed);
             if !self.room.copy_members(from, CHUNK_SLOTS, &mut members) {
@@ -99,7 +100,7 @@ impl Shared {
             self.walk_chunk(hub, &members, &mut tally);
             tally.report(&hub.metrics);
             if members.len() > CHUNK_SLOTS / 2 {
-                tokio::task::yield_now().await;
+                turn.pass().await;
             }
         }
     }
@@ -109,10 +110,13 @@ impl Shared {
         let mut read = DIALECTS.map(|dialect| self.pass.head(dialect));
         for member in members {
             let dialect = member.dialect();
+            let walked = member.walk(&self.room, &self.pass, &hub.rules, now, tally);
+            let cursor = match walked {
+                Walked::At(cursor) => cursor,
+                Walked::Due(due) => due.write(&self.room, &self.pass, now, tally),
+            };
             // A member that could not be asked may be as far behind as can be.
-            let cursor = member
-                .walk(&self.room, &self.pass, &hub.rules, now, tally)
-                .unwrap_or_else(|| self.pass.oldest(dialect));
+            let cursor = cursor.unwrap_or_else(|| self.pass.oldest(dialect));
             let least = &mut read[dialect.index()];
             if cursor.is_before(*least) {
                 *least = cursor;

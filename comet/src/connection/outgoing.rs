@@ -202,54 +202,52 @@ impl Outgoing {
         }
     }
 
-    /// Writes what a walker's pass found, if nothing else waits and the member
-    /// had read everything before the pass; `None` otherwise.
-    pub(super) fn write_pass(
-        &mut self,
+    /// What a walker's pass has to be written next, if nothing else waits and the
+    /// member had read everything before the pass; `None` otherwise.
+    pub(super) fn due<'a>(
+        &self,
         room: &Room,
-        chunks: &[Chunk],
-        socket: &TcpStream,
-        tally: &mut Tally,
-    ) -> Option<Result<Flushed, CloseReason>> {
+        chunks: &'a [Chunk],
+    ) -> Option<(&'a Chunk, &'a [u8])> {
         if self.is_queued() {
             return None;
         }
-        let membership = self.membership_mut(room)?;
-        if membership.cursor.is_before(chunks.first()?.start()) {
+        let cursor = self.membership(room)?.cursor;
+        if cursor.is_before(chunks.first()?.start()) {
             return None;
         }
-        let mut torn = None;
-        let mut result = Ok(Flushed::All);
-        for chunk in chunks {
-            if !membership.cursor.is_before(chunk.end()) {
-                continue;
+        let chunk = chunks.iter().find(|chunk| cursor.is_before(chunk.end()))?;
+        Some((chunk, chunk.from(cursor)))
+    }
+
+    /// Notes what became of writing `bytes` of `chunk`.
+    pub(super) fn wrote(
+        &mut self,
+        room: &Room,
+        chunk: &Chunk,
+        bytes: &[u8],
+        result: io::Result<usize>,
+        tally: &mut Tally,
+    ) -> Result<Flushed, CloseReason> {
+        let Some(membership) = self.membership_mut(room) else {
+            return Ok(Flushed::All);
+        };
+        tally.writes += 1;
+        match result {
+            Ok(written) if written == bytes.len() => {
+                tally.delivered += chunk.end().since(membership.cursor);
+                membership.cursor = chunk.end();
+                Ok(Flushed::All)
             }
-            let bytes = chunk.from(membership.cursor);
-            tally.writes += 1;
-            match send(socket, bytes) {
-                Ok(written) if written == bytes.len() => {
-                    tally.delivered += chunk.end().since(membership.cursor);
-                    membership.cursor = chunk.end();
+            Ok(written) => {
+                if let Some(rest) = membership.split(chunk, written, tally) {
+                    self.set_torn(rest);
                 }
-                Ok(written) => {
-                    torn = membership.split(chunk, written, tally);
-                    result = Ok(Flushed::Blocked);
-                    break;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    result = Ok(Flushed::Blocked);
-                    break;
-                }
-                Err(_) => {
-                    result = Err(CloseReason::IoError);
-                    break;
-                }
+                Ok(Flushed::Blocked)
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Flushed::Blocked),
+            Err(_) => Err(CloseReason::IoError),
         }
-        if let Some(rest) = torn {
-            self.set_torn(rest);
-        }
-        Some(result)
     }
 
     /// Goes on with message `to` of a room that it fell out of.
@@ -337,7 +335,7 @@ impl Membership {
 /// Writes past tokio, whose look at what it knows of the socket costs as much as
 /// a cache miss. What does not fit is the task's: it finds that out once more by
 /// tokio, which then waits.
-fn send(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+pub(super) fn send(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
     // The socket is non-blocking, and Rust's runtime ignores SIGPIPE.
     Ok(rustix::net::send(socket, bytes, SendFlags::empty())?)
 }
