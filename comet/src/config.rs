@@ -363,7 +363,7 @@ impl Default for Delivery {
             outbox_bytes_max: 1 << 20,
             slow_consumer: SlowConsumer::Skip,
             write_deadline: Duration::from_secs(30),
-            window_max: Duration::from_millis(50),
+            window_max: Duration::from_millis(40),
             walkers_max: 0,
             hot_room_deliveries_per_second: 10_000,
             streams_max: 64,

@@ -12,7 +12,7 @@ use crate::tally::Tally;
 
 /// What a walker found at a member.
 pub(crate) enum Walked<'a> {
-    /// There is nothing to write for it; its position, if that could be told.
+    /// Nothing is left to write for it; its position, if that could be told.
     At(Option<Cursor>),
     /// It has to be sent what the pass brings.
     Due(Due<'a>),
