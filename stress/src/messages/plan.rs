@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::zipf::{Purpose, Zipf, chance, draw};
 
+/// Loopback addresses to connect from: 127.101.0.0 to 127.200.255.255.
+const SOURCES: u64 = 100 << 16;
+
 /// The members of one worker: which, where and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Plan {
@@ -163,10 +166,12 @@ impl Plan {
 
     /// The address a member connects from. A source address has some 28,000 ports per destination.
     pub(crate) fn source(&self, member: u32) -> Option<Ipv4Addr> {
-        let place = member.checked_rem(self.sources)?;
-        let [_, high, middle, low] = (place + 1).to_be_bytes();
+        let place = u64::from(member.checked_rem(self.sources)?);
+        // Each run starts elsewhere: ports of the one before are not free for a minute.
+        let place = self.run.wrapping_add(place) % SOURCES;
+        let [.., high, middle, low] = place.to_be_bytes();
         // 127.0.0.1 itself stays free for everything else on the machine.
-        Some(Ipv4Addr::new(127, 101 + high % 100, middle, low))
+        Some(Ipv4Addr::new(127, 101 + high, middle, low))
     }
 
     /// Whether a member stays connected in a storm. Those that do are spread evenly over all.
