@@ -1,5 +1,6 @@
 //! What a room's walker does at one of its members.
 
+use halley_wire::CloseReason;
 use parking_lot::MutexGuard;
 use tokio::net::TcpStream;
 
@@ -84,7 +85,7 @@ impl Connection {
     fn fell_out(&self, outgoing: &mut Outgoing, room: &Room, rules: &Rules, tally: &mut Tally) {
         match rules.slow_consumer {
             SlowConsumer::Skip => outgoing.skip_to(room, room.head(self.dialect), tally),
-            SlowConsumer::Close => self.close(halley_wire::CloseReason::SlowConsumer),
+            SlowConsumer::Close => self.close(CloseReason::SlowConsumer),
         }
     }
 }
