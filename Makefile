@@ -23,7 +23,7 @@ RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 HALLEY := $(RELEASE)/halley --banner
 
 .DEFAULT_GOAL := help
-.PHONY: help run cluster build test faults million loom check fmt clippy docs deny advisories fuzz autobahn bench bench-parts instructions deploy-check goim-fleet
+.PHONY: help run cluster build test faults million loom check fmt clippy docs deny advisories fuzz autobahn bench bench-parts instructions deploy-check kafka-tls goim-fleet
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -107,6 +107,11 @@ autobahn: ## by hand: the published WebSocket conformance cases (needs Python 2.
 
 deploy-check: ## by hand: lint and render what is in deploy/ (needs Go)
 	deploy/check
+
+kafka-tls: .toolchain ## by hand: Kafka in TLS, which is not built in by default (needs OpenSSL's headers)
+	@pkg-config --exists openssl || { \
+		echo 'missing: OpenSSL; Debian, Ubuntu: apt install libssl-dev pkg-config' >&2; exit 1; }
+	$(CARGO) test --locked --package halley-backend --features kafka-tls --test kafka tls
 
 goim-fleet: ## by hand: fleets of goim's nodes and Halley's (needs Go)
 	tests/goim/run

@@ -11,6 +11,8 @@ mod kafka {
     mod outage;
     mod rebalance;
     mod support;
+    #[cfg(feature = "kafka-tls")]
+    mod tls;
     mod topics;
     mod wire;
 }

@@ -32,6 +32,15 @@ impl KafkaVersion {
     }
 }
 
+/// A certificate, and the key to it.
+#[derive(Clone, Debug)]
+pub struct KafkaCertificate {
+    /// The certificate and those above it, as PEM.
+    pub chain: String,
+    /// The key in PKCS#8, as PEM.
+    pub key: String,
+}
+
 /// What to start.
 #[derive(Clone, Debug)]
 pub struct KafkaOptions {
@@ -41,9 +50,11 @@ pub struct KafkaOptions {
     pub brokers: u16,
     /// Whether it runs for so long that the optimising compiler pays.
     pub lives_long: bool,
-    /// Name and password of a user, who must show them (SASL, PLAIN) at the
-    /// addresses of [`Kafka::authenticated_brokers`].
+    /// Name and password of a user, who must show them (SASL, PLAIN or
+    /// SCRAM-SHA-256) at the addresses of [`Kafka::authenticated_brokers`].
     pub user: Option<(String, String)>,
+    /// What the brokers show at these addresses, which then are in TLS.
+    pub certificate: Option<KafkaCertificate>,
     /// Settings of the brokers beyond those made here, or instead of them.
     pub properties: BTreeMap<String, String>,
 }
@@ -55,6 +66,7 @@ impl Default for KafkaOptions {
             brokers: 1,
             lives_long: false,
             user: None,
+            certificate: None,
             properties: BTreeMap::new(),
         }
     }
@@ -84,7 +96,7 @@ impl Kafka {
         let controllers: Vec<_> = brokers.iter().map(Broker::controller).collect();
         for (broker, id) in brokers.iter().zip(1..) {
             let properties = properties::of_broker(id, broker, &controllers, options);
-            broker.format(&properties)?;
+            broker.format(&properties, options.user.as_ref())?;
         }
         for broker in &mut brokers {
             broker.spawn()?;

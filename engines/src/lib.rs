@@ -25,6 +25,6 @@ mod valgrind;
 mod wait;
 
 pub use chromium::chromium;
-pub use kafka::{Kafka, KafkaOptions, KafkaVersion};
+pub use kafka::{Kafka, KafkaCertificate, KafkaOptions, KafkaVersion};
 pub use redis::{Redis, RedisCluster};
 pub use valgrind::valgrind;

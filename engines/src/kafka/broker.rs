@@ -70,8 +70,9 @@ impl Broker {
         self.dir.path().join("server.properties")
     }
 
-    /// Prepares the directory for the data.
-    pub(super) fn format(&self, properties: &str) -> Result<()> {
+    /// Prepares the directory for the data. A user is known by PLAIN through the
+    /// properties, and by SCRAM from here on.
+    pub(super) fn format(&self, properties: &str, user: Option<&(String, String)>) -> Result<()> {
         fs::write(self.properties_file(), properties).context("write server.properties")?;
         let mut format = self
             .jars
@@ -79,6 +80,10 @@ impl Broker {
         format
             .args(["format", "-t", CLUSTER_ID, "-c"])
             .arg(self.properties_file());
+        if let Some((name, password)) = user {
+            let scram = format!("SCRAM-SHA-256=[name={name},password={password}]");
+            format.args(["--add-scram", &scram]);
+        }
         run(&mut format).context("format kafka's data directory")?;
         Ok(())
     }

@@ -24,8 +24,12 @@ pub(super) fn of_broker(
     let mut clients = format!("PLAINTEXT://{}", broker.address());
     if options.user.is_some() {
         let authenticated = broker.authenticated();
-        clients = format!("{clients},SASL_PLAINTEXT://{authenticated}");
+        clients = format!("{clients},AUTHENTICATED://{authenticated}");
     }
+    let protocol = match options.certificate {
+        Some(_) => "SASL_SSL",
+        None => "SASL_PLAINTEXT",
+    };
     let listeners = format!("{clients},CONTROLLER://{}", broker.controller());
     let settings = [
         ("process.roles", "broker,controller".to_owned()),
@@ -36,7 +40,7 @@ pub(super) fn of_broker(
         ("advertised.listeners", clients),
         (
             "listener.security.protocol.map",
-            "PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned(),
+            format!("PLAINTEXT:PLAINTEXT,AUTHENTICATED:{protocol},CONTROLLER:PLAINTEXT"),
         ),
         ("log.dirs", broker.data().display().to_string()),
         ("auto.create.topics.enable", "false".to_owned()),
@@ -60,10 +64,31 @@ pub(super) fn of_broker(
     ];
     let mut all: BTreeMap<&str, String> = settings.into();
     if let Some((name, password)) = &options.user {
-        let login = "org.apache.kafka.common.security.plain.PlainLoginModule";
-        let users = format!("{login} required user_{name}=\"{password}\";");
-        all.insert("sasl.enabled.mechanisms", "PLAIN".to_owned());
-        all.insert("listener.name.sasl_plaintext.plain.sasl.jaas.config", users);
+        let login = |module: &str| format!("org.apache.kafka.common.security.{module} required");
+        let plain = login("plain.PlainLoginModule");
+        let scram = login("scram.ScramLoginModule");
+        all.extend([
+            ("sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-256".to_owned()),
+            (
+                "listener.name.authenticated.plain.sasl.jaas.config",
+                format!("{plain} user_{name}=\"{password}\";"),
+            ),
+            (
+                "listener.name.authenticated.scram-sha-256.sasl.jaas.config",
+                format!("{scram};"),
+            ),
+        ]);
+    }
+    if let Some(certificate) = &options.certificate {
+        let on_one_line = |pem: &str| pem.trim().replace('\n', "\\n");
+        all.extend([
+            ("ssl.keystore.type", "PEM".to_owned()),
+            (
+                "ssl.keystore.certificate.chain",
+                on_one_line(&certificate.chain),
+            ),
+            ("ssl.keystore.key", on_one_line(&certificate.key)),
+        ]);
     }
     for (key, value) in &options.properties {
         all.insert(key, value.clone());
