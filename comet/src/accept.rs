@@ -79,22 +79,20 @@ fn admit(hub: &Arc<Hub>, stream: TcpStream, peer: SocketAddr, speaks: &Speaks) {
             return;
         }
     };
+    let hub_ = Arc::clone(hub);
     match speaks {
-        Speaks::Tcp => spawn(hub, tcp(Arc::clone(hub), stream, permits)),
-        Speaks::WebSocket => spawn(hub, websocket(Arc::clone(hub), stream, permits)),
+        Speaks::Tcp => spawn(hub, move || tcp(hub_, stream, permits)),
+        Speaks::WebSocket => spawn(hub, move || websocket(hub_, stream, permits)),
         Speaks::TlsTcp(tls) => {
-            let accepting = tls.acceptor().accept(stream);
-            let hub_ = Arc::clone(hub);
-            spawn(
-                hub,
-                async move { tcp(hub_, accepting.await?, permits).await },
-            );
+            let acceptor = tls.acceptor();
+            spawn(hub, move || async move {
+                tcp(hub_, acceptor.accept(stream).await?, permits).await
+            });
         }
         Speaks::TlsWebSocket(tls) => {
-            let accepting = tls.acceptor().accept(stream);
-            let hub_ = Arc::clone(hub);
-            spawn(hub, async move {
-                websocket(hub_, accepting.await?, permits).await
+            let acceptor = tls.acceptor();
+            spawn(hub, move || async move {
+                websocket(hub_, acceptor.accept(stream).await?, permits).await
             });
         }
     }
@@ -120,27 +118,23 @@ async fn websocket<S: Stream>(
     client.log_in().await
 }
 
-/// Starts the connection's task.
-fn spawn<F: Framing, I: Io>(
-    hub: &Arc<Hub>,
-    handshake: impl Future<Output = Result<Serve<F, I>, Failed>> + Send + 'static,
-) {
+/// Starts the connection's task, which begins with a handshake.
+fn spawn<F: Framing, I: Io, H>(hub: &Arc<Hub>, handshake: impl FnOnce() -> H + Send + 'static)
+where
+    H: Future<Output = Result<Serve<F, I>, Failed>> + Send + 'static,
+{
     let (tasks, hub) = (hub.tasks.clone(), Arc::clone(hub));
-    // Boxed, so that its size is given back after the login.
+    // Boxed, so that its size is given back after the login. The handshake is
+    // made in there: a future that is moved in takes its place twice.
     let handshake = Box::pin(async move {
         let started = Instant::now();
         hub.metrics.handshaking.inc();
         let deadline = started + hub.config.handshake.timeout;
-        let handshake = async {
-            tokio::select! {
-                handshake = timeout_at(deadline, handshake) => {
-                    handshake.unwrap_or(Err(Failed::Timeout))
-                }
-                // Who has not logged in yet has nothing to be told.
-                () = hub.accepting.cancelled() => Err(Failed::Closed(CloseReason::Draining)),
-            }
+        let result = tokio::select! {
+            result = timeout_at(deadline, handshake()) => result.unwrap_or(Err(Failed::Timeout)),
+            // Who has not logged in yet has nothing to be told.
+            () = hub.accepting.cancelled() => Err(Failed::Closed(CloseReason::Draining)),
         };
-        let result = handshake.await;
         hub.metrics.handshaking.dec();
         match result {
             Ok(serve) => {

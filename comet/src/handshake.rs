@@ -3,13 +3,15 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::{Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use halley_wire::{CloseReason, Header, Op};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncWriteExt, ReadBuf};
 
 use crate::admission::{HandshakePermit, Permit};
 use crate::bucket::{Deadlines, Registered};
@@ -180,9 +182,17 @@ impl<S: Stream, F: Framing> Client<S, F> {
         }
     }
 
+    /// Holds no room for what has not come.
     async fn read_more(&mut self) -> Result<(), Failed> {
-        self.read.reserve(READ_BYTES);
-        if self.stream.read_buf(&mut self.read).await? == 0 {
+        let (stream, read) = (&mut self.stream, &mut self.read);
+        let bytes = poll_fn(|cx| {
+            let mut space = [MaybeUninit::uninit(); READ_BYTES];
+            let mut buffer = ReadBuf::uninit(&mut space);
+            ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer))?;
+            read.extend_from_slice(buffer.filled());
+            Poll::Ready(io::Result::Ok(buffer.filled().len()))
+        });
+        if bytes.await? == 0 {
             return Err(Failed::Closed(CloseReason::PeerClosed));
         }
         Ok(())
