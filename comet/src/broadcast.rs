@@ -10,13 +10,16 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::bucket::Walk;
 use crate::frame::Frame;
 use crate::hub::Hub;
 use crate::metrics::PushKind;
 use crate::tally::Tally;
 
-/// Slots after which others may have their turn.
-const CHUNK_SLOTS: usize = 64;
+/// Slots whose connections are brought into the order of their logins together.
+const WINDOW_SLOTS: usize = 1024;
+/// Connections after which others may have their turn.
+const CHUNK: usize = 64;
 
 /// One push to everyone.
 #[derive(Debug)]
@@ -126,29 +129,25 @@ async fn send(hub: &Hub, broadcast: Broadcast) {
     let started = Instant::now();
     let mut sent = 0u64;
     let mut addressed = 0u64;
-    let mut connections = Vec::with_capacity(CHUNK_SLOTS);
-    let slots = chunk_slots(broadcast.speed);
+    let slots = slots_at_once(broadcast.speed);
+    let mut connections = Vec::with_capacity(slots);
     let mut turn = (broadcast.speed == 0).then(|| hub.turns.begin());
-    for bucket in 0..hub.buckets.count() {
-        let mut from = 0;
-        while hub
-            .buckets
-            .copy_connections(bucket, from, slots, &mut connections)
-        {
-            from += slots;
-            addressed += push(hub, &broadcast, &connections);
-            sent += connections.len() as u64;
+    let mut walk = Walk::default();
+    while hub.buckets.walk(&mut walk, slots, &mut connections) {
+        for chunk in connections.chunks(CHUNK) {
+            addressed += push(hub, &broadcast, chunk);
             if let Some(turn) = &mut turn {
-                if connections.len() > CHUNK_SLOTS / 2 {
-                    turn.pass().await;
-                }
-            } else {
-                tokio::select! {
-                    () = sleep_until(started + pace(sent, broadcast.speed)) => {}
-                    // A draining node has no time to lose.
-                    () = hub.accepting.cancelled() => tokio::task::yield_now().await,
-                }
+                turn.pass().await;
             }
+        }
+        sent += connections.len() as u64;
+        match &mut turn {
+            Some(turn) => turn.pass().await,
+            None => tokio::select! {
+                () = sleep_until(started + pace(sent, broadcast.speed)) => {}
+                // A draining node has no time to lose.
+                () = hub.accepting.cancelled() => tokio::task::yield_now().await,
+            },
         }
     }
     if addressed == 0 {
@@ -179,11 +178,11 @@ fn push(
     addressed
 }
 
-/// No more at once than a tenth of a second's worth.
-fn chunk_slots(speed: u32) -> usize {
+/// With a speed no more than a tenth of a second's worth.
+fn slots_at_once(speed: u32) -> usize {
     match speed {
-        0 => CHUNK_SLOTS,
-        _ => (speed as usize / 10).clamp(1, CHUNK_SLOTS),
+        0 => WINDOW_SLOTS,
+        _ => (speed as usize / 10).clamp(1, CHUNK),
     }
 }
 
@@ -199,7 +198,7 @@ mod tests {
     fn a_pace_is_kept_over_the_whole_broadcast() {
         assert_eq!(pace(100, 50), Duration::from_secs(2));
         assert_eq!(pace(1, 1000), Duration::from_millis(1));
-        assert_eq!(chunk_slots(1), 1);
-        assert_eq!(chunk_slots(100_000), CHUNK_SLOTS);
+        assert_eq!(slots_at_once(1), 1);
+        assert_eq!(slots_at_once(100_000), CHUNK);
     }
 }

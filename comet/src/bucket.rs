@@ -104,6 +104,33 @@ pub enum Registered {
     Outdated,
 }
 
+/// How far a walk over all connections has come.
+///
+/// It takes the first slot of every bucket, then the second, and so on: about the
+/// order of the logins. What the kernel and the allocator have of connections that
+/// came one after another lies together, so writes are cheapest in that order.
+#[derive(Debug, Default)]
+pub struct Walk {
+    index: usize,
+    bucket: usize,
+    /// Some bucket has a slot after this one.
+    has_more: bool,
+}
+
+impl Walk {
+    /// Goes to the first bucket's next slot; `false` if no bucket has that slot.
+    fn next_index(&mut self) -> bool {
+        let has_more = self.has_more;
+        if has_more {
+            *self = Self {
+                index: self.index + 1,
+                ..Self::default()
+            };
+        }
+        has_more
+    }
+}
+
 #[derive(Debug, Default)]
 struct Bucket {
     entries: Slab<Entry>,
@@ -271,26 +298,27 @@ impl Buckets {
         }
     }
 
-    /// Copies the connections of up to `slots` slots of one bucket from `from` on.
+    /// Copies the connections of the walk's next `slots` slots, in the order of
+    /// their logins.
     ///
-    /// Returns `false` when there are no slots from there on.
-    pub fn copy_connections(
-        &self,
-        bucket: usize,
-        from: usize,
-        slots: usize,
-        copies: &mut Vec<Arc<Connection>>,
-    ) -> bool {
+    /// Returns `false` when there are no more slots.
+    pub fn walk(&self, walk: &mut Walk, slots: usize, copies: &mut Vec<Arc<Connection>>) -> bool {
         copies.clear();
-        let bucket = self.buckets[bucket].read();
-        let end = bucket.entries.capacity();
-        let to = end.min(from + slots);
-        copies.extend(
-            (from..to)
-                .filter_map(|slot| bucket.entries.get(slot))
-                .map(|entry| Arc::clone(&entry.connection)),
-        );
-        from < end
+        for walked in 0..slots {
+            if walk.bucket == self.buckets.len() && !walk.next_index() {
+                if walked == 0 {
+                    return false;
+                }
+                break;
+            }
+            let bucket = self.buckets[walk.bucket].read();
+            let entry = bucket.entries.get(walk.index);
+            copies.extend(entry.map(|entry| Arc::clone(&entry.connection)));
+            walk.has_more |= walk.index + 1 < bucket.entries.capacity();
+            walk.bucket += 1;
+        }
+        copies.sort_unstable_by_key(|connection| connection.id());
+        true
     }
 
     fn with<R>(

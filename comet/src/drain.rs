@@ -7,6 +7,7 @@ use halley_node::DrainOutcome;
 use halley_wire::CloseReason;
 use tokio::time::{interval, sleep, timeout};
 
+use crate::bucket::Walk;
 use crate::hub::Hub;
 use crate::online::{self, Status};
 
@@ -58,23 +59,17 @@ async fn say_goodbye(hub: &Arc<Hub>) -> DrainOutcome {
         GOODBYE_PERIOD.max(Duration::from_secs(1) * batch_u32(batch) / batch_u32(per_second)),
     );
     let mut connections = Vec::new();
-    for bucket in 0..hub.buckets.count() {
-        let mut from = 0;
-        while hub
-            .buckets
-            .copy_connections(bucket, from, batch, &mut connections)
-        {
-            from += batch;
-            if connections.is_empty() {
-                continue;
-            }
-            tokio::select! {
-                _ = period.tick() => {}
-                () = hub.serving.cancelled() => {}
-            }
-            for connection in &connections {
-                connection.close(CloseReason::Draining);
-            }
+    let mut walk = Walk::default();
+    while hub.buckets.walk(&mut walk, batch, &mut connections) {
+        if connections.is_empty() {
+            continue;
+        }
+        tokio::select! {
+            _ = period.tick() => {}
+            () = hub.serving.cancelled() => {}
+        }
+        for connection in &connections {
+            connection.close(CloseReason::Draining);
         }
     }
     tokio::select! {

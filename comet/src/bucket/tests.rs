@@ -28,6 +28,32 @@ fn slot(registered: &Registered) -> Slot {
     }
 }
 
+/// The numbers of all connections, as a walk comes to them.
+fn walked(buckets: &Buckets, slots: usize) -> Vec<u64> {
+    let (mut walk, mut copies, mut walked) = (Walk::default(), Vec::new(), Vec::new());
+    while buckets.walk(&mut walk, slots, &mut copies) {
+        assert!(copies.len() <= slots);
+        walked.extend(copies.iter().map(|connection| connection.id()));
+    }
+    walked
+}
+
+#[test]
+fn a_walk_keeps_about_the_order_of_the_logins() {
+    const LOGINS: u64 = 1000;
+    let buckets = Buckets::new(4);
+    for id in 0..LOGINS {
+        register(&buckets, &connection(id, &id.to_string()));
+    }
+
+    let walked = walked(&buckets, 7);
+
+    // Bucket by bucket, the first quarter would be from anywhere.
+    assert_eq!(walked.len() as u64, LOGINS);
+    let latest = walked[..250].iter().max();
+    assert!(latest < Some(&(LOGINS / 2)), "{latest:?}");
+}
+
 #[test]
 fn l1_a_late_removal_leaves_the_newer_connection() {
     let buckets = Buckets::new(4);
@@ -129,15 +155,7 @@ proptest! {
                 prop_assert_eq!(buckets.get(key).map(|connection| connection.id()), Some(*id));
             }
         }
-        let mut walked = Vec::new();
-        for bucket in 0..buckets.count() {
-            let mut copies = Vec::new();
-            let mut from = 0;
-            while buckets.copy_connections(bucket, from, 2, &mut copies) {
-                walked.extend(copies.iter().map(|connection| connection.id()));
-                from += 2;
-            }
-        }
+        let mut walked = walked(&buckets, 2);
         walked.sort_unstable();
         let mut expected: Vec<_> = model.into_values().collect();
         expected.sort_unstable();
