@@ -141,13 +141,14 @@ async fn send(hub: &Hub, broadcast: Broadcast) {
             }
         }
         sent += connections.len() as u64;
-        match &mut turn {
-            Some(turn) => turn.pass().await,
-            None => tokio::select! {
+        if let Some(turn) = &mut turn {
+            turn.pass().await;
+        } else {
+            tokio::select! {
                 () = sleep_until(started + pace(sent, broadcast.speed)) => {}
                 // A draining node has no time to lose.
                 () = hub.accepting.cancelled() => tokio::task::yield_now().await,
-            },
+            }
         }
     }
     if addressed == 0 {
