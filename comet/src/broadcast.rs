@@ -10,7 +10,6 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::bucket::Walk;
 use crate::frame::Frame;
 use crate::hub::Hub;
 use crate::metrics::PushKind;
@@ -132,22 +131,22 @@ async fn send(hub: &Hub, broadcast: Broadcast) {
     let slots = slots_at_once(broadcast.speed);
     let mut connections = Vec::with_capacity(slots);
     let mut turn = (broadcast.speed == 0).then(|| hub.turns.begin());
-    let mut walk = Walk::default();
-    while hub.buckets.walk(&mut walk, slots, &mut connections) {
+    let mut from = 0;
+    while hub.buckets.copy_connections(from, slots, &mut connections) {
+        from += slots;
+        // A long row of empty slots lets others go first, too.
+        tokio::task::coop::consume_budget().await;
         for chunk in connections.chunks(CHUNK) {
             addressed += push(hub, &broadcast, chunk);
+            sent += chunk.len() as u64;
             if let Some(turn) = &mut turn {
                 turn.pass().await;
-            }
-        }
-        sent += connections.len() as u64;
-        if let Some(turn) = &mut turn {
-            turn.pass().await;
-        } else {
-            tokio::select! {
-                () = sleep_until(started + pace(sent, broadcast.speed)) => {}
-                // A draining node has no time to lose.
-                () = hub.accepting.cancelled() => tokio::task::yield_now().await,
+            } else {
+                tokio::select! {
+                    () = sleep_until(started + pace(sent, broadcast.speed)) => {}
+                    // A draining node has no time to lose.
+                    () = hub.accepting.cancelled() => tokio::task::yield_now().await,
+                }
             }
         }
     }

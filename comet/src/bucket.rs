@@ -104,33 +104,6 @@ pub enum Registered {
     Outdated,
 }
 
-/// How far a walk over all connections has come.
-///
-/// It takes the first slot of every bucket, then the second, and so on: about the
-/// order of the logins. What the kernel and the allocator have of connections that
-/// came one after another lies together, so writes are cheapest in that order.
-#[derive(Debug, Default)]
-pub struct Walk {
-    index: usize,
-    bucket: usize,
-    /// Some bucket has a slot after this one.
-    has_more: bool,
-}
-
-impl Walk {
-    /// Goes to the first bucket's next slot; `false` if no bucket has that slot.
-    fn next_index(&mut self) -> bool {
-        let has_more = self.has_more;
-        if has_more {
-            *self = Self {
-                index: self.index + 1,
-                ..Self::default()
-            };
-        }
-        has_more
-    }
-}
-
 #[derive(Debug, Default)]
 struct Bucket {
     entries: Slab<Entry>,
@@ -298,27 +271,35 @@ impl Buckets {
         }
     }
 
-    /// Copies the connections of the walk's next `slots` slots, in the order of
-    /// their logins.
+    /// Copies the connections of up to `slots` slots from `from` on, in the order
+    /// of their logins.
     ///
-    /// Returns `false` when there are no more slots.
-    pub fn walk(&self, walk: &mut Walk, slots: usize, copies: &mut Vec<Arc<Connection>>) -> bool {
+    /// Slots are counted across the buckets: the first of each, then the second,
+    /// and so on, which is about the order of the logins. What the kernel and the
+    /// allocator have of connections that came one after another lies together, so
+    /// writes are cheapest in that order.
+    ///
+    /// Returns `false` when there are no slots from there on.
+    pub fn copy_connections(
+        &self,
+        from: usize,
+        slots: usize,
+        copies: &mut Vec<Arc<Connection>>,
+    ) -> bool {
         copies.clear();
-        for walked in 0..slots {
-            if walk.bucket == self.buckets.len() && !walk.next_index() {
-                if walked == 0 {
-                    return false;
-                }
-                break;
-            }
-            let bucket = self.buckets[walk.bucket].read();
-            let entry = bucket.entries.get(walk.index);
+        let buckets = self.buckets.len();
+        let capacities = self
+            .buckets
+            .iter()
+            .map(|bucket| bucket.read().entries.capacity());
+        let end = buckets * capacities.max().unwrap_or_default();
+        for slot in from..end.min(from + slots) {
+            let bucket = self.buckets[slot % buckets].read();
+            let entry = bucket.entries.get(slot / buckets);
             copies.extend(entry.map(|entry| Arc::clone(&entry.connection)));
-            walk.has_more |= walk.index + 1 < bucket.entries.capacity();
-            walk.bucket += 1;
         }
         copies.sort_unstable_by_key(|connection| connection.id());
-        true
+        from < end
     }
 
     fn with<R>(

@@ -7,7 +7,6 @@ use halley_node::DrainOutcome;
 use halley_wire::CloseReason;
 use tokio::time::{interval, sleep, timeout};
 
-use crate::bucket::Walk;
 use crate::hub::Hub;
 use crate::online::{self, Status};
 
@@ -59,8 +58,9 @@ async fn say_goodbye(hub: &Arc<Hub>) -> DrainOutcome {
         GOODBYE_PERIOD.max(Duration::from_secs(1) * batch_u32(batch) / batch_u32(per_second)),
     );
     let mut connections = Vec::new();
-    let mut walk = Walk::default();
-    while hub.buckets.walk(&mut walk, batch, &mut connections) {
+    let mut from = 0;
+    while hub.buckets.copy_connections(from, batch, &mut connections) {
+        from += batch;
         if connections.is_empty() {
             continue;
         }
