@@ -3,6 +3,10 @@
 // Helpers of tests are not marked as tests.
 #![allow(clippy::unwrap_used)]
 
+#[cfg(feature = "kafka-tls")]
+#[path = "support/certificate.rs"]
+mod certificate;
+
 mod kafka {
     mod authentication;
     mod bounds;

@@ -10,9 +10,13 @@ use std::time::Duration;
 
 use halley_backend::backoff::Backoff;
 use halley_backend::redis::{Config, Redis, Script, TlsConfig, Unavailable};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 use tokio::time::{Instant, timeout};
+
+use certificate::Certificate;
+
+#[path = "support/certificate.rs"]
+mod certificate;
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -126,24 +130,16 @@ async fn a_cluster_is_asked_as_one() {
     assert_eq!(answers, (0..100).collect::<Vec<_>>());
 }
 
-/// A certificate for 127.0.0.1 from an authority of its own, in files.
-struct Certificate(TempDir);
+/// A certificate and its authority in files.
+struct Files(TempDir);
 
-impl Certificate {
+impl Files {
     fn new() -> Self {
-        let mut authority = CertificateParams::new(Vec::new()).unwrap();
-        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        authority
-            .distinguished_name
-            .push(DnType::CommonName, "authority");
-        let issuer = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
-        let cert = params.signed_by(&key, &issuer).unwrap();
+        let made = Certificate::new();
         let files = Self(TempDir::new().unwrap());
-        fs::write(files.path("ca"), issuer.pem()).unwrap();
-        fs::write(files.path("cert"), cert.pem()).unwrap();
-        fs::write(files.path("key"), key.serialize_pem()).unwrap();
+        fs::write(files.path("ca"), made.authority).unwrap();
+        fs::write(files.path("cert"), made.chain).unwrap();
+        fs::write(files.path("key"), made.key).unwrap();
         files
     }
 
@@ -162,7 +158,7 @@ impl Certificate {
 
 #[tokio::test]
 async fn tls_is_spoken_with_the_right_authority_and_certificate_only() {
-    let files = Certificate::new();
+    let files = Files::new();
     let engine = halley_engines::Redis::start_with_tls(
         &files.path("ca"),
         &files.path("cert"),
@@ -177,7 +173,7 @@ async fn tls_is_spoken_with_the_right_authority_and_certificate_only() {
         })
         .unwrap()
     };
-    let other = Certificate::new();
+    let other = Files::new();
     let stranger = TlsConfig {
         ca_file: Some(other.path("ca")),
         ..files.config()
@@ -195,7 +191,7 @@ async fn tls_is_spoken_with_the_right_authority_and_certificate_only() {
 
 #[test]
 fn files_that_do_not_hold_what_they_should_are_refused() {
-    let files = Certificate::new();
+    let files = Files::new();
     let refusal = |tls| {
         let config = Config {
             tls,

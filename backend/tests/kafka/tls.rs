@@ -3,9 +3,9 @@
 
 use halley_backend::kafka::Properties;
 use halley_engines::{Kafka, KafkaCertificate, KafkaOptions};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 use super::authentication::{PASSWORD, carries, login, refuses, start};
+use crate::certificate::Certificate;
 
 #[tokio::test]
 async fn passwords_are_shown_in_tls() {
@@ -20,35 +20,22 @@ async fn passwords_are_shown_in_tls() {
 #[tokio::test]
 async fn a_broker_that_is_not_trusted_is_told_nothing() {
     let (kafka, _) = start_in_tls();
-    let stranger = authority().pem();
+    let stranger = Certificate::new().authority;
 
     refuses(&kafka, in_tls(&stranger, "PLAIN", PASSWORD)).await;
 }
 
 /// A broker, and the authority by which it is trusted.
 fn start_in_tls() -> (Kafka, String) {
-    let authority = authority();
-    let key = KeyPair::generate().unwrap();
-    let names = ["127.0.0.1".to_owned()];
-    let params = CertificateParams::new(names).unwrap();
-    let certificate = params.signed_by(&key, &authority).unwrap();
+    let made = Certificate::new();
     let kafka = start(KafkaOptions {
         certificate: Some(KafkaCertificate {
-            chain: certificate.pem(),
-            key: key.serialize_pem(),
+            chain: made.chain,
+            key: made.key,
         }),
         ..KafkaOptions::default()
     });
-    (kafka, authority.pem())
-}
-
-fn authority() -> CertifiedIssuer<'static, KeyPair> {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    // OpenSSL finds an authority by its name, which must not be everybody's.
-    let name = &mut params.distinguished_name;
-    name.push(DnType::CommonName, "authority of a test");
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    (kafka, made.authority)
 }
 
 fn in_tls(trusted: &str, mechanism: &str, password: &str) -> Properties {
