@@ -7,7 +7,7 @@ use std::task::Waker;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use halley_comet::bucket::{Buckets, Deadlines};
 use halley_comet::clock::Tick;
-use halley_comet::connection::Connection;
+use halley_comet::connection::{Connection, Runner};
 use halley_comet::frame::Dialect;
 use halley_comet::ring::{Cursor, Limits, Read, Ring};
 
@@ -65,8 +65,8 @@ fn buckets() -> Buckets {
             expires: Tick::NEVER,
             renew: Tick::NEVER,
         };
-        let waker = Waker::noop().clone();
-        let connection = Arc::new(Connection::new(number, key, Dialect::Tcp, None, waker));
+        let runner = Runner::Task(Waker::noop().clone());
+        let connection = Arc::new(Connection::new(number, key, Dialect::Tcp, None, runner));
         buckets.register(1, connection, deadlines, Tick(1));
     }
     buckets

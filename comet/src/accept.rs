@@ -15,10 +15,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::admission::{HandshakePermit, Permit};
+use crate::event_loop::Served;
 use crate::handshake::{Client, Failed};
 use crate::hub::Hub;
 use crate::task::Serve;
-use crate::transport::{Framing, Io, Stream, Tcp, WebSocket};
+use crate::transport::{Framing, Plain, Stream, Tcp, Tls, WebSocket};
 
 /// Pause after the first failed accept; doubled with each further one.
 const BACK_OFF_MIN: Duration = Duration::from_millis(5);
@@ -81,17 +82,17 @@ fn admit(hub: &Arc<Hub>, stream: TcpStream, peer: SocketAddr, speaks: &Speaks) {
     };
     let hub_ = Arc::clone(hub);
     match speaks {
-        Speaks::Tcp => spawn(hub, move || tcp(hub_, stream, permits)),
-        Speaks::WebSocket => spawn(hub, move || websocket(hub_, stream, permits)),
+        Speaks::Tcp => spawn_plain(hub, move || tcp(hub_, stream, permits)),
+        Speaks::WebSocket => spawn_plain(hub, move || websocket(hub_, stream, permits)),
         Speaks::TlsTcp(tls) => {
             let acceptor = tls.acceptor();
-            spawn(hub, move || async move {
+            spawn_tls(hub, move || async move {
                 tcp(hub_, acceptor.accept(stream).await?, permits).await
             });
         }
         Speaks::TlsWebSocket(tls) => {
             let acceptor = tls.acceptor();
-            spawn(hub, move || async move {
+            spawn_tls(hub, move || async move {
                 websocket(hub_, acceptor.accept(stream).await?, permits).await
             });
         }
@@ -118,50 +119,69 @@ async fn websocket<S: Stream>(
     client.log_in().await
 }
 
-/// Starts the connection's task, which begins with a handshake.
-fn spawn<F: Framing, I: Io, H>(hub: &Arc<Hub>, handshake: impl FnOnce() -> H + Send + 'static)
+/// Starts the handshake of a connection that an event loop serves then.
+fn spawn_plain<F: Framing, H>(hub: &Arc<Hub>, handshake: impl FnOnce() -> H + Send + 'static)
 where
-    H: Future<Output = Result<Serve<F, I>, Failed>> + Send + 'static,
+    H: Future<Output = Result<Serve<F, Plain>, Failed>> + Send + 'static,
+    Served: From<Serve<F, Plain>>,
 {
     let (tasks, hub) = (hub.tasks.clone(), Arc::clone(hub));
-    // Boxed, so that its size is given back after the login. The handshake is
-    // made in there: a future that is moved in takes its place twice.
-    let handshake = Box::pin(async move {
-        let started = Instant::now();
-        hub.metrics.handshaking.inc();
-        let deadline = started + hub.config.handshake.timeout;
-        let result = tokio::select! {
-            result = timeout_at(deadline, handshake()) => result.unwrap_or(Err(Failed::Timeout)),
-            // Who has not logged in yet has nothing to be told.
-            () = hub.accepting.cancelled() => Err(Failed::Closed(CloseReason::Draining)),
-        };
-        hub.metrics.handshaking.dec();
-        match result {
-            Ok(serve) => {
-                hub.metrics.handshake("ok");
-                let spent = started.elapsed().as_secs_f64();
-                hub.metrics.handshake_seconds.observe(spent);
-                Some(serve)
-            }
-            Err(failed) => {
-                hub.metrics.handshake(failed.as_str());
-                tracing::debug!(reason = failed.as_str(), "handshake failed");
-                None
-            }
+    tasks.spawn(async move {
+        if let Some(serve) = in_time(&hub, handshake).await {
+            hub.event_loops.seat(serve.into(), hub.tasks.token());
         }
     });
+}
+
+/// Starts the task of a connection in TLS, which begins with a handshake.
+fn spawn_tls<F: Framing, H>(hub: &Arc<Hub>, handshake: impl FnOnce() -> H + Send + 'static)
+where
+    H: Future<Output = Result<Serve<F, Tls>, Failed>> + Send + 'static,
+{
+    let (tasks, hub) = (hub.tasks.clone(), Arc::clone(hub));
+    // Boxed, so that its size is given back after the login.
+    let handshake = Box::pin(async move { in_time(&hub, handshake).await });
     tasks.spawn(Life::Handshake(handshake));
 }
 
-type Handshake<F, I> = Pin<Box<dyn Future<Output = Option<Serve<F, I>>> + Send>>;
-
-/// A connection's task, before and after its login.
-enum Life<F, I> {
-    Handshake(Handshake<F, I>),
-    Serve(Serve<F, I>),
+/// Makes and carries out a handshake; one that is moved in takes its place twice.
+async fn in_time<F, I, H>(hub: &Hub, handshake: impl FnOnce() -> H) -> Option<Serve<F, I>>
+where
+    H: Future<Output = Result<Serve<F, I>, Failed>>,
+{
+    let started = Instant::now();
+    hub.metrics.handshaking.inc();
+    let deadline = started + hub.config.handshake.timeout;
+    let result = tokio::select! {
+        result = timeout_at(deadline, handshake()) => result.unwrap_or(Err(Failed::Timeout)),
+        // Who has not logged in yet has nothing to be told.
+        () = hub.accepting.cancelled() => Err(Failed::Closed(CloseReason::Draining)),
+    };
+    hub.metrics.handshaking.dec();
+    match result {
+        Ok(serve) => {
+            hub.metrics.handshake("ok");
+            let spent = started.elapsed().as_secs_f64();
+            hub.metrics.handshake_seconds.observe(spent);
+            Some(serve)
+        }
+        Err(failed) => {
+            hub.metrics.handshake(failed.as_str());
+            tracing::debug!(reason = failed.as_str(), "handshake failed");
+            None
+        }
+    }
 }
 
-impl<F: Framing, I: Io> Future for Life<F, I> {
+type Handshake<F> = Pin<Box<dyn Future<Output = Option<Serve<F, Tls>>> + Send>>;
+
+/// The task of a connection in TLS, before and after its login.
+enum Life<F> {
+    Handshake(Handshake<F>),
+    Serve(Serve<F, Tls>),
+}
+
+impl<F: Framing> Future for Life<F> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {

@@ -7,14 +7,15 @@
 //!
 //! Lock order: outgoing, then the room table, a room's members, a room's logs.
 
-use std::io;
+use std::io::{self, Write as _};
+use std::net::TcpStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::Waker;
+use std::task::{Wake, Waker};
 
 use bytes::Bytes;
 use halley_wire::CloseReason;
 use parking_lot::{Mutex, MutexGuard};
-use tokio::net::TcpStream;
 
 mod accepts;
 mod closing;
@@ -30,6 +31,7 @@ pub use outgoing::Outgoing;
 pub(crate) use walk::Walked;
 
 use crate::clock::Tick;
+use crate::event_loop::Place;
 use crate::frame::{Dialect, Frame};
 use crate::tally::{DropReason, Tally};
 use closing::Closing;
@@ -51,10 +53,10 @@ pub struct Connection {
     id: u64,
     key: Box<str>,
     dialect: Dialect,
-    /// `None`: only the task can write, as through TLS.
+    /// `None`: only the runner can write, as through TLS. Closed before the
+    /// runner's place is given to another one.
     socket: Option<TcpStream>,
-    /// Of the task, which has one for its life.
-    waker: Waker,
+    runner: Runner,
     closing: Closing,
     /// When writing last stopped for want of room in the socket; 0 if it did not.
     blocked_since: AtomicU32,
@@ -63,20 +65,20 @@ pub struct Connection {
 
 impl Connection {
     /// A connection with the name `key` that was given the number `id` when it
-    /// logged in, and is served by the task of `waker`.
+    /// logged in.
     pub fn new(
         id: u64,
         key: Box<str>,
         dialect: Dialect,
         socket: Option<TcpStream>,
-        waker: Waker,
+        runner: Runner,
     ) -> Self {
         Self {
             id,
             key,
             dialect,
             socket,
-            waker,
+            runner,
             closing: Closing::default(),
             blocked_since: AtomicU32::new(0),
             outgoing: Mutex::new(Outgoing::new(dialect)),
@@ -103,9 +105,20 @@ impl Connection {
         self.socket.as_ref()
     }
 
-    /// Has the task look at the connection again.
+    /// Its place, if an event loop runs it.
+    pub(crate) fn place(&self) -> Option<&Place> {
+        match &self.runner {
+            Runner::Loop(place) => Some(place),
+            Runner::Task(_) => None,
+        }
+    }
+
+    /// Has its runner look at the connection again.
     pub fn wake(&self) {
-        self.waker.wake_by_ref();
+        match &self.runner {
+            Runner::Loop(place) => place.wake(),
+            Runner::Task(task) => task.wake_by_ref(),
+        }
     }
 
     /// Asks the task to close; never waits. The first reason stays.
@@ -219,6 +232,25 @@ impl Connection {
     }
 }
 
+/// Who reads, answers and waits for a connection, for all its life.
+#[derive(Debug)]
+pub enum Runner {
+    /// A task of its own.
+    Task(Waker),
+    /// An event loop, among others.
+    Loop(Place),
+}
+
+impl Wake for Connection {
+    fn wake(self: Arc<Self>) {
+        Self::wake(&self);
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        Self::wake(self);
+    }
+}
+
 /// The limits and policies that every write obeys.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
@@ -235,8 +267,8 @@ pub(crate) struct PlainSink<'a>(pub(crate) &'a TcpStream);
 impl Sink for PlainSink<'_> {
     fn write(&mut self, slices: &[io::IoSlice<'_>]) -> io::Result<usize> {
         match slices {
-            [slice] => self.0.try_write(slice),
-            _ => self.0.try_write_vectored(slices),
+            [slice] => self.0.write(slice),
+            _ => self.0.write_vectored(slices),
         }
     }
 }
@@ -247,8 +279,7 @@ mod tests {
 
     #[test]
     fn an_idle_connection_is_one_small_allocation() {
-        // With a socket, 32 bytes in release builds, and the two counts of its
-        // `Arc` it fits the allocator's class of 160.
-        assert!(size_of::<Connection>() - size_of::<TcpStream>() <= 112);
+        // With the two counts of its `Arc` it fits the allocator's class of 160.
+        assert!(size_of::<Connection>() <= 144);
     }
 }

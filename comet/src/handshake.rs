@@ -6,7 +6,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Poll, Waker, ready};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use crate::admission::{HandshakePermit, Permit};
 use crate::bucket::{Deadlines, Registered};
 use crate::calls::Login;
 use crate::clock::{Tick, ticks};
-use crate::connection::Connection;
+use crate::connection::{Connection, Runner};
 use crate::hub::Hub;
 use crate::renewals;
 use crate::session::Grant;
@@ -130,9 +130,9 @@ impl<S: Stream, F: Framing> Client<S, F> {
         let cookie = std::mem::take(&mut self.cookie);
         match self.hub.calls.connect(number, token, cookie, false).await {
             Ok(login) => {
-                // The connection's task goes on where this ends.
-                let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-                self.serve(number, header, login, waker)
+                let task = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
+                let runner = S::runner(&self.hub.event_loops, number, task);
+                self.serve(number, header, login, runner)
             }
             Err(status) => {
                 tracing::debug!(error = status.message(), "login refused");
@@ -212,21 +212,21 @@ impl<S: Stream, F: Framing> Client<S, F> {
         let _ = self.stream.shutdown().await;
     }
 
-    /// Registers the connection; its task goes on from here.
+    /// Registers the connection; its runner goes on from here.
     fn serve(
         self,
         number: u64,
         header: Header,
         login: Login,
-        waker: Waker,
+        runner: Runner,
     ) -> Result<Serve<F, S::Io>, Failed> {
         let hub = self.hub;
         let now = hub.now();
         let reply = login.reply;
         let grant = login.grant.map(|grant| Box::new(Grant::from_proto(&grant)));
-        let (socket, io) = self.stream.into_parts();
+        let (socket, io) = self.stream.into_parts()?;
         let key = reply.key.into_boxed_str();
-        let connection = Connection::new(number, key, F::DIALECT, socket, waker);
+        let connection = Connection::new(number, key, F::DIALECT, socket, runner);
         let connection = Arc::new(connection);
         {
             let mut outgoing = connection.outgoing();

@@ -14,6 +14,7 @@ use crate::clock::{Clock, Tick};
 use crate::config::Config;
 use crate::connection::{AcceptSets, Connection, Rules};
 use crate::delivery::{HeldRooms, Unconfirmed};
+use crate::event_loop::EventLoops;
 use crate::frame::Frame;
 use crate::metrics::{Metrics, PushKind};
 use crate::online::Online;
@@ -39,6 +40,7 @@ pub(crate) struct Hub {
     /// Walkers that share one room.
     pub(crate) walkers_max: usize,
     pub(crate) turns: Turns,
+    pub(crate) event_loops: EventLoops,
     pub(crate) buckets: Buckets,
     pub(crate) accept_sets: AcceptSets,
     pub(crate) rooms: Rooms,

@@ -21,6 +21,7 @@ pub mod conformance;
 pub mod connection;
 mod delivery;
 mod drain;
+mod event_loop;
 pub mod frame;
 mod handshake;
 mod heat;

@@ -28,6 +28,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::connection::{AcceptSets, OutboxLimits, Rules};
 use crate::delivery::{self, HeldLimits, HeldRooms};
+use crate::event_loop::{EventLoop, EventLoops};
 use crate::hub::{Hub, Logins};
 use crate::metrics::Metrics;
 use crate::online::{self, Online, Status};
@@ -63,6 +64,7 @@ pub struct Addresses {
 /// A node whose sockets are bound and that has not started.
 pub struct Comet {
     hub: Arc<Hub>,
+    event_loops: Vec<EventLoop>,
     services: Services,
     listeners: Vec<(TcpListener, Speaks)>,
     grpc: TcpListener,
@@ -100,7 +102,11 @@ impl Comet {
         let grpc_address = grpc.local_addr()?;
         trust.check_bind(grpc_address).context("comet.rpc.bind")?;
         addresses.grpc = Some(grpc_address);
-        let hub = Arc::new(hub(config, logic, registry)?);
+        let threads = Handle::current().metrics().num_workers();
+        let event_loops = (0..threads).map(|_| EventLoop::new());
+        let event_loops = event_loops.collect::<Result<Vec<_>, _>>();
+        let event_loops = event_loops.context("make the event loops")?;
+        let hub = Arc::new(hub(config, logic, registry, &event_loops)?);
         let status = Arc::new(Status::new(status(&hub, &addresses, grpc_address)));
         let broadcaster = Arc::new(Broadcaster::start(&hub));
         Ok(Self {
@@ -114,6 +120,7 @@ impl Comet {
                 trust: trust.clone(),
             },
             hub,
+            event_loops,
             listeners,
             grpc,
             tls,
@@ -158,6 +165,9 @@ async fn run(comet: Comet, end: CancellationToken) -> anyhow::Result<DrainOutcom
     let stop_rpc = CancellationToken::new();
     for (listener, speaks) in comet.listeners {
         own.spawn(accept(Arc::clone(&hub), listener, speaks));
+    }
+    for event_loop in comet.event_loops {
+        own.spawn(event_loop.run(Arc::clone(&hub)));
     }
     let (due, renewals) = renewals::queue(&hub);
     own.spawn(sweep::sweep(Arc::clone(&hub), due));
@@ -296,7 +306,12 @@ fn status(hub: &Hub, addresses: &Addresses, grpc: SocketAddr) -> NodeStatus {
     }
 }
 
-fn hub(config: Config, logic: Arc<dyn Logic>, registry: &mut Registry) -> anyhow::Result<Hub> {
+fn hub(
+    config: Config,
+    logic: Arc<dyn Logic>,
+    registry: &mut Registry,
+    event_loops: &[EventLoop],
+) -> anyhow::Result<Hub> {
     let server = match config.server.as_str() {
         "" => rustix::system::uname()
             .nodename()
@@ -321,7 +336,8 @@ fn hub(config: Config, logic: Arc<dyn Logic>, registry: &mut Registry) -> anyhow
         Arc::clone(&metrics),
     );
     let delivery = &config.delivery;
-    let threads = Handle::current().metrics().num_workers();
+    // One for each.
+    let threads = event_loops.len();
     Ok(Hub {
         server,
         started_ms: unix_ms(),
@@ -339,6 +355,7 @@ fn hub(config: Config, logic: Arc<dyn Logic>, registry: &mut Registry) -> anyhow
         },
         walkers_max: walkers_max(delivery.walkers_max, threads),
         turns: Turns::new(threads),
+        event_loops: EventLoops::new(event_loops),
         buckets: Buckets::new(delivery.buckets),
         accept_sets: AcceptSets::default(),
         rooms: Rooms::new(delivery.buckets),

@@ -1,12 +1,13 @@
-//! The life of a logged-in connection: one small task that reads, answers and
-//! waits. It holds no buffer, timer or queue while nothing happens.
+//! The life of a logged-in connection: it reads, answers and waits. It holds no
+//! buffer, timer or queue while nothing happens. An event loop runs it among
+//! others, or, in TLS, a task of its own.
 
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use halley_proto::goim::protocol::Proto;
@@ -15,10 +16,11 @@ use halley_wire::{CloseReason, Header, Op};
 use crate::admission::Permit;
 use crate::bucket::Slot;
 use crate::connection::{Connection, Flushed};
+use crate::event_loop::Ready;
 use crate::hub::Hub;
 use crate::session::Grant;
 use crate::tally::Tally;
-use crate::transport::{Framing, Goodbye, Incoming, Io};
+use crate::transport::{Framing, Goodbye, Incoming, Io, Plain};
 
 mod answer;
 
@@ -91,6 +93,10 @@ impl<F: Framing, I: Io> Serve<F, I> {
             call: None,
             _permit: permit,
         }
+    }
+
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
     }
 
     /// Runs until there is nothing to do or a reason to close.
@@ -315,6 +321,23 @@ impl<F: Framing, I: Io> Future for Serve<F, I> {
             Some(call) => call.as_mut().poll(cx).map(|_| ()),
             None => Poll::Ready(()),
         }
+    }
+}
+
+impl<F: Framing> Serve<F, Plain> {
+    /// Runs the connection, whose socket is `ready` for something.
+    pub(crate) fn run_in_loop(&mut self, ready: Ready) -> Poll<()> {
+        self.io.note(ready);
+        if let Some(place) = self.connection.place() {
+            place.begin();
+        }
+        let waker = Waker::from(Arc::clone(&self.connection));
+        Pin::new(self).poll(&mut Context::from_waker(&waker))
+    }
+
+    /// Whether from now on its loop has to wait for room in the socket.
+    pub(crate) fn begins_to_wait_for_room(&mut self) -> bool {
+        self.io.begins_to_wait_for_room()
     }
 }
 

@@ -4,21 +4,24 @@
 //! up per packet and an idle connection holds only what its transport needs.
 
 use std::io;
-use std::task::{Context, Poll};
+use std::net::TcpStream;
+use std::task::{Context, Poll, Waker};
 
 use halley_wire::{CloseReason, Header, PacketRef};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 
 mod plain;
 mod tcp;
 mod tls;
 mod websocket;
 
+pub(crate) use plain::Plain;
 pub(crate) use tcp::Tcp;
+pub(crate) use tls::Tls;
 pub(crate) use websocket::{WebSocket, upgrade};
 
-use crate::connection::{Connection, Flushed, Outgoing, SlowConsumer};
+use crate::connection::{Connection, Flushed, Outgoing, Runner, SlowConsumer};
+use crate::event_loop::EventLoops;
 use crate::frame::Dialect;
 use crate::tally::Tally;
 
@@ -105,6 +108,10 @@ pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {
     /// Its I/O after the handshake.
     type Io: Io;
 
-    /// The socket, if others than the task may write to it, and the task's side.
-    fn into_parts(self) -> (Option<TcpStream>, Self::Io);
+    /// Who will run the connection that logs in with the number `login`; `task`
+    /// has carried out the handshake.
+    fn runner(loops: &EventLoops, login: u64, task: Waker) -> Runner;
+
+    /// The socket, if others than its runner may write to it, and the runner's side.
+    fn into_parts(self) -> io::Result<(Option<TcpStream>, Self::Io)>;
 }

@@ -4,6 +4,7 @@ use std::task::Waker;
 use proptest::prelude::*;
 
 use super::*;
+use crate::connection::Runner;
 use crate::frame::Dialect;
 
 const DEADLINES: Deadlines = Deadlines {
@@ -13,8 +14,8 @@ const DEADLINES: Deadlines = Deadlines {
 };
 
 fn connection(id: u64, key: &str) -> Arc<Connection> {
-    let waker = Waker::noop().clone();
-    Arc::new(Connection::new(id, key.into(), Dialect::Tcp, None, waker))
+    let runner = Runner::Task(Waker::noop().clone());
+    Arc::new(Connection::new(id, key.into(), Dialect::Tcp, None, runner))
 }
 
 fn register(buckets: &Buckets, connection: &Arc<Connection>) -> Registered {

@@ -1,13 +1,13 @@
 //! What a connection has yet to be sent.
 
 use std::io;
+use std::net::TcpStream;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use halley_wire::CloseReason;
 use rustix::net::SendFlags;
 use smallvec::SmallVec;
-use tokio::net::TcpStream;
 
 use super::outbox::{Outbox, Waiting};
 use super::{Accepts, Flushed, OutboxLimits, SlowConsumer};

@@ -1,8 +1,9 @@
 //! What a room's walker does at one of its members.
 
+use std::net::TcpStream;
+
 use halley_wire::CloseReason;
 use parking_lot::MutexGuard;
-use tokio::net::TcpStream;
 
 use super::outgoing::{Outgoing, send};
 use super::{Connection, Flushed, PlainSink, Rules, SlowConsumer};

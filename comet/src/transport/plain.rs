@@ -1,47 +1,77 @@
-//! A socket that the task reads and anyone writes.
+//! A socket that its event loop reads and anyone writes.
 
 use std::io;
-use std::task::{Context, Poll, ready};
+use std::mem;
+use std::net::TcpStream;
+use std::task::{Context, Poll, Waker};
 
 use halley_wire::CloseReason;
-use rustix::net::RecvFlags;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 
 use super::{Io, Stream};
-use crate::connection::{Connection, Flushed, Outgoing, PlainSink, SlowConsumer};
+use crate::connection::{Connection, Flushed, Outgoing, PlainSink, Runner, SlowConsumer};
+use crate::event_loop::{EventLoops, Ready};
 use crate::tally::Tally;
 
-/// The socket itself belongs to the [`Connection`].
-#[derive(Debug)]
-pub(crate) struct Plain;
+/// What is known of the socket, which itself belongs to the [`Connection`].
+#[derive(Debug, Default)]
+pub(crate) struct Plain {
+    /// What it was ready for, each until that is used up.
+    ready: Ready,
+    waits_for_room: Waits,
+}
+
+/// Only a socket that was ever full is waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Waits {
+    #[default]
+    Never,
+    /// From now on; its loop does not know yet.
+    Begins,
+    Always,
+}
+
+impl Plain {
+    /// Takes note of what the socket became ready for.
+    pub(crate) fn note(&mut self, ready: Ready) {
+        self.ready.to_read |= ready.to_read;
+        self.ready.to_end |= ready.to_end;
+        self.ready.to_write |= ready.to_write;
+    }
+
+    /// Whether from now on its loop has to wait for room in the socket.
+    pub(crate) fn begins_to_wait_for_room(&mut self) -> bool {
+        let begins = self.waits_for_room == Waits::Begins;
+        if begins {
+            self.waits_for_room = Waits::Always;
+        }
+        begins
+    }
+}
 
 impl Io for Plain {
     fn poll_read(
         &mut self,
         connection: &Connection,
-        cx: &mut Context<'_>,
+        _: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
+        if !self.ready.to_read {
+            return Poll::Pending;
+        }
         let socket = plain(connection)?;
-        loop {
-            ready!(socket.poll_read_ready(cx))?;
-            let mut short = None;
-            let read = socket.try_io(Interest::READABLE, || {
-                let (read, _) = rustix::net::recv(socket, &mut *buffer, RecvFlags::empty())?;
-                if read > 0 && read < buffer.len() {
-                    // The socket is empty now. Saying so here saves a system
-                    // call that would only find that out.
-                    short = Some(read);
-                    return Err(io::ErrorKind::WouldBlock.into());
-                }
-                Ok(read)
-            });
-            match (read, short) {
-                (Ok(read), _) | (Err(_), Some(read)) => return Poll::Ready(Ok(read)),
-                (Err(error), None) if error.kind() == io::ErrorKind::WouldBlock => {}
-                (Err(error), None) => return Poll::Ready(Err(error)),
+        match retry_on_intr(|| recv(socket, &mut *buffer, RecvFlags::empty())) {
+            Ok((read, _)) => {
+                // After a short read the socket is empty, and what comes then is an event.
+                self.ready.to_read = read == buffer.len() || self.ready.to_end;
+                Poll::Ready(Ok(read))
             }
+            Err(Errno::AGAIN) => {
+                self.ready.to_read = false;
+                Poll::Pending
+            }
+            Err(error) => Poll::Ready(Err(error.into())),
         }
     }
 
@@ -51,21 +81,16 @@ impl Io for Plain {
         outgoing: &mut Outgoing,
         slow_consumer: SlowConsumer,
         tally: &mut Tally,
-        cx: &mut Context<'_>,
+        _: &mut Context<'_>,
     ) -> Result<Flushed, CloseReason> {
         let socket = plain(connection).map_err(|_| CloseReason::Internal)?;
+        let has_room = mem::take(&mut self.ready.to_write);
         let mut flushed = Flushed::Blocked;
-        if !outgoing.is_blocked() {
+        if has_room || !outgoing.is_blocked() {
             flushed = outgoing.flush(&mut PlainSink(socket), slow_consumer, tally)?;
         }
-        while flushed == Flushed::Blocked {
-            match socket.poll_write_ready(cx) {
-                Poll::Pending => return Ok(Flushed::Blocked),
-                Poll::Ready(Ok(())) => {
-                    flushed = outgoing.flush(&mut PlainSink(socket), slow_consumer, tally)?;
-                }
-                Poll::Ready(Err(_)) => return Err(CloseReason::IoError),
-            }
+        if flushed == Flushed::Blocked && self.waits_for_room == Waits::Never {
+            self.waits_for_room = Waits::Begins;
         }
         Ok(flushed)
     }
@@ -73,7 +98,7 @@ impl Io for Plain {
     fn shut_down(&mut self, connection: &Connection, _: &mut Context<'_>) {
         if let Some(socket) = connection.socket() {
             // Fails only if the peer was first.
-            let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Write);
+            let _ = shutdown(socket, Shutdown::Write);
         }
     }
 }
@@ -84,10 +109,14 @@ fn plain(connection: &Connection) -> io::Result<&TcpStream> {
         .ok_or_else(|| io::Error::other("a plain connection has its socket"))
 }
 
-impl Stream for TcpStream {
+impl Stream for tokio::net::TcpStream {
     type Io = Plain;
 
-    fn into_parts(self) -> (Option<TcpStream>, Plain) {
-        (Some(self), Plain)
+    fn runner(loops: &EventLoops, login: u64, _: Waker) -> Runner {
+        Runner::Loop(loops.place(login))
+    }
+
+    fn into_parts(self) -> io::Result<(Option<TcpStream>, Plain)> {
+        Ok((Some(self.into_std()?), Plain::default()))
     }
 }

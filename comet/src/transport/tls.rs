@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use halley_wire::CloseReason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -10,7 +10,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::{Io, Stream};
-use crate::connection::{Connection, Flushed, Outgoing, Sink, SlowConsumer};
+use crate::connection::{Connection, Flushed, Outgoing, Runner, Sink, SlowConsumer};
+use crate::event_loop::EventLoops;
 use crate::tally::Tally;
 
 /// Boxed: the cipher's state is large beside everything else of a connection.
@@ -76,7 +77,11 @@ impl Sink for TlsSink<'_, '_> {
 impl Stream for TlsStream<TcpStream> {
     type Io = Tls;
 
-    fn into_parts(self) -> (Option<TcpStream>, Tls) {
-        (None, Tls(Box::new(self)))
+    fn runner(_: &EventLoops, _: u64, task: Waker) -> Runner {
+        Runner::Task(task)
+    }
+
+    fn into_parts(self) -> io::Result<(Option<std::net::TcpStream>, Tls)> {
+        Ok((None, Tls(Box::new(self))))
     }
 }

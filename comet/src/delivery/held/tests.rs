@@ -6,7 +6,7 @@ use halley_proto::halley::delivery::RoomChanges;
 use proptest::prelude::*;
 
 use super::*;
-use crate::connection::Connection;
+use crate::connection::{Connection, Runner};
 use crate::frame::Dialect;
 use crate::tally::{DropReason, Tally};
 
@@ -49,9 +49,9 @@ impl Node {
 
     fn join(&mut self, room: &str) -> bool {
         let number = self.members.len() as u64;
-        let waker = Waker::noop().clone();
+        let runner = Runner::Task(Waker::noop().clone());
         let key = number.to_string().into();
-        let connection = Arc::new(Connection::new(number, key, Dialect::Tcp, None, waker));
+        let connection = Arc::new(Connection::new(number, key, Dialect::Tcp, None, runner));
         let joined = self
             .rooms
             .join(room, &connection, &mut connection.outgoing(), || 0);
