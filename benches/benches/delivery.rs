@@ -2,12 +2,11 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::task::Waker;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use halley_comet::bucket::{Buckets, Deadlines};
 use halley_comet::clock::Tick;
-use halley_comet::connection::{Connection, Runner};
+use halley_comet::connection::{Connection, Place};
 use halley_comet::frame::Dialect;
 use halley_comet::ring::{Cursor, Limits, Read, Ring};
 
@@ -65,8 +64,13 @@ fn buckets() -> Buckets {
             expires: Tick::NEVER,
             renew: Tick::NEVER,
         };
-        let runner = Runner::Task(Waker::noop().clone());
-        let connection = Arc::new(Connection::new(number, key, Dialect::Tcp, None, runner));
+        let connection = Arc::new(Connection::new(
+            number,
+            key,
+            Dialect::Tcp,
+            None,
+            Place::nowhere(),
+        ));
         buckets.register(1, connection, deadlines, Tick(1));
     }
     buckets

@@ -4,22 +4,23 @@
 //! that gave up before it was accepted concerns nobody else.
 
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use halley_wire::CloseReason;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::Interest;
+use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::admission::{HandshakePermit, Permit};
-use crate::event_loop::Served;
+use crate::event_loop::{Place, Seat};
 use crate::handshake::{Client, Failed};
 use crate::hub::Hub;
 use crate::task::Serve;
-use crate::transport::{Framing, Plain, Stream, Tcp, Tls, WebSocket};
+use crate::transport::{Stream, Tcp, WebSocket};
+use crate::watch::{Watched, watch};
 
 /// Pause after the first failed accept; doubled with each further one.
 const BACK_OFF_MIN: Duration = Duration::from_millis(5);
@@ -47,8 +48,29 @@ impl Speaks {
     }
 }
 
+/// A listener whose sockets tokio does not wait for.
+pub(crate) struct Listener {
+    listener: mio::net::TcpListener,
+    ready: Watched,
+}
+
+impl Listener {
+    pub(crate) fn new(listener: TcpListener) -> io::Result<Self> {
+        Ok(Self {
+            ready: watch(&listener)?,
+            listener: mio::net::TcpListener::from_std(listener.into_std()?),
+        })
+    }
+
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let accept = || self.listener.accept();
+        let (stream, peer) = self.ready.async_io(Interest::READABLE, accept).await?;
+        Ok((stream.into(), peer))
+    }
+}
+
 /// Accepts until the node stops accepting.
-pub(crate) async fn accept(hub: Arc<Hub>, listener: TcpListener, speaks: Speaks) {
+pub(crate) async fn accept(hub: Arc<Hub>, listener: Listener, speaks: Speaks) {
     let mut back_off = BACK_OFF_MIN;
     loop {
         let accepted = tokio::select! {
@@ -80,22 +102,26 @@ fn admit(hub: &Arc<Hub>, stream: TcpStream, peer: SocketAddr, speaks: &Speaks) {
             return;
         }
     };
-    let hub_ = Arc::clone(hub);
+    let (hub, loops, resident) = (Arc::clone(hub), &hub.event_loops, hub.tasks.token());
     match speaks {
-        Speaks::Tcp => spawn_plain(hub, move || tcp(hub_, stream, permits)),
-        Speaks::WebSocket => spawn_plain(hub, move || websocket(hub_, stream, permits)),
-        Speaks::TlsTcp(tls) => {
-            let acceptor = tls.acceptor();
-            spawn_tls(hub, move || async move {
-                tcp(hub_, acceptor.accept(stream).await?, permits).await
-            });
-        }
-        Speaks::TlsWebSocket(tls) => {
-            let acceptor = tls.acceptor();
-            spawn_tls(hub, move || async move {
-                websocket(hub_, acceptor.accept(stream).await?, permits).await
-            });
-        }
+        Speaks::Tcp => loops.spawn(stream, resident, |socket, place| {
+            in_time(hub, move |hub| tcp(hub, socket, permits, place))
+        }),
+        Speaks::WebSocket => loops.spawn(stream, resident, |socket, place| {
+            in_time(hub, move |hub| websocket(hub, socket, permits, place))
+        }),
+        Speaks::TlsTcp(tls) => loops.spawn(stream, resident, |socket, place| {
+            let accept = tls.acceptor().accept(socket);
+            in_time(hub, move |hub| async move {
+                tcp(hub, accept.await?, permits, place).await
+            })
+        }),
+        Speaks::TlsWebSocket(tls) => loops.spawn(stream, resident, |socket, place| {
+            let accept = tls.acceptor().accept(socket);
+            in_time(hub, move |hub| async move {
+                websocket(hub, accept.await?, permits, place).await
+            })
+        }),
     }
 }
 
@@ -104,54 +130,33 @@ type Permits = (Permit, HandshakePermit);
 async fn tcp<S: Stream>(
     hub: Arc<Hub>,
     stream: S,
-    (permit, handshake): Permits,
+    permits: Permits,
+    place: Place,
 ) -> Result<Serve<Tcp, S::Io>, Failed> {
-    Client::new(hub, stream, permit, handshake).log_in().await
+    Client::new(hub, stream, permits, place).log_in().await
 }
 
 async fn websocket<S: Stream>(
     hub: Arc<Hub>,
     stream: S,
-    (permit, handshake): Permits,
+    permits: Permits,
+    place: Place,
 ) -> Result<Serve<WebSocket, S::Io>, Failed> {
-    let mut client = Client::new(hub, stream, permit, handshake);
+    let mut client = Client::new(hub, stream, permits, place);
     client.upgrade().await?;
     client.log_in().await
 }
 
-/// Starts the handshake of a connection that an event loop serves then.
-fn spawn_plain<F: Framing, H>(hub: &Arc<Hub>, handshake: impl FnOnce() -> H + Send + 'static)
-where
-    H: Future<Output = Result<Serve<F, Plain>, Failed>> + Send + 'static,
-    Served: From<Serve<F, Plain>>,
-{
-    let (tasks, hub) = (hub.tasks.clone(), Arc::clone(hub));
-    tasks.spawn(async move {
-        if let Some(serve) = in_time(&hub, handshake).await {
-            hub.event_loops.seat(serve.into(), hub.tasks.token());
-        }
-    });
-}
-
-/// Starts the task of a connection in TLS, which begins with a handshake.
-fn spawn_tls<F: Framing, H>(hub: &Arc<Hub>, handshake: impl FnOnce() -> H + Send + 'static)
-where
-    H: Future<Output = Result<Serve<F, Tls>, Failed>> + Send + 'static,
-{
-    let (tasks, hub) = (hub.tasks.clone(), Arc::clone(hub));
-    // Boxed, so that its size is given back after the login.
-    let handshake = Box::pin(async move { in_time(&hub, handshake).await });
-    tasks.spawn(Life::Handshake(handshake));
-}
-
 /// Makes and carries out a handshake; one that is moved in takes its place twice.
-async fn in_time<F, I, H>(hub: &Hub, handshake: impl FnOnce() -> H) -> Option<Serve<F, I>>
+async fn in_time<F, I, H>(hub: Arc<Hub>, handshake: impl FnOnce(Arc<Hub>) -> H) -> Option<Seat>
 where
     H: Future<Output = Result<Serve<F, I>, Failed>>,
+    Seat: From<Serve<F, I>>,
 {
     let started = Instant::now();
     hub.metrics.handshaking.inc();
     let deadline = started + hub.config.handshake.timeout;
+    let handshake = || handshake(Arc::clone(&hub));
     let result = tokio::select! {
         result = timeout_at(deadline, handshake()) => result.unwrap_or(Err(Failed::Timeout)),
         // Who has not logged in yet has nothing to be told.
@@ -163,38 +168,12 @@ where
             hub.metrics.handshake("ok");
             let spent = started.elapsed().as_secs_f64();
             hub.metrics.handshake_seconds.observe(spent);
-            Some(serve)
+            Some(serve.into())
         }
         Err(failed) => {
             hub.metrics.handshake(failed.as_str());
             tracing::debug!(reason = failed.as_str(), "handshake failed");
             None
-        }
-    }
-}
-
-type Handshake<F> = Pin<Box<dyn Future<Output = Option<Serve<F, Tls>>> + Send>>;
-
-/// The task of a connection in TLS, before and after its login.
-enum Life<F> {
-    Handshake(Handshake<F>),
-    Serve(Serve<F, Tls>),
-}
-
-impl<F: Framing> Future for Life<F> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        if let Self::Handshake(handshake) = this {
-            match ready!(handshake.as_mut().poll(cx)) {
-                Some(serve) => *this = Self::Serve(serve),
-                None => return Poll::Ready(()),
-            }
-        }
-        match this {
-            Self::Serve(serve) => Pin::new(serve).poll(cx),
-            Self::Handshake(_) => Poll::Pending,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Who may connect: bounds in total, per address and in handshake.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -26,7 +26,7 @@ pub(crate) struct Admission {
     limits: AdmissionLimits,
     connections: AtomicUsize,
     handshakes: AtomicUsize,
-    addresses: Mutex<HashMap<IpAddr, u32, RandomState>>,
+    addresses: Mutex<HashMap<Ipv6Addr, u32, RandomState>>,
 }
 
 /// Why a socket was refused.
@@ -55,7 +55,7 @@ impl Refused {
 #[derive(Debug)]
 pub(crate) struct Permit {
     admission: Arc<Admission>,
-    address: IpAddr,
+    address: Ipv6Addr,
 }
 
 /// The place of one handshake, given back when dropped.
@@ -83,6 +83,11 @@ impl Admission {
             self.connections.fetch_sub(1, Ordering::Relaxed);
             return Err(Refused::Connections);
         }
+        // IPv4 as IPv6 writes it, which takes less room than an `IpAddr`.
+        let address = match address {
+            IpAddr::V4(address) => address.to_ipv6_mapped(),
+            IpAddr::V6(address) => address,
+        };
         let mut addresses = self.addresses.lock();
         let count = addresses.entry(address).or_insert(0);
         *count += 1;

@@ -10,8 +10,8 @@
 use std::io::{self, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::task::{Wake, Waker};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::Wake;
 
 use bytes::Bytes;
 use halley_wire::CloseReason;
@@ -31,7 +31,8 @@ pub use outgoing::Outgoing;
 pub(crate) use walk::Walked;
 
 use crate::clock::Tick;
-use crate::event_loop::Place;
+pub use crate::event_loop::Place;
+use crate::event_loop::Wakes;
 use crate::frame::{Dialect, Frame};
 use crate::tally::{DropReason, Tally};
 use closing::Closing;
@@ -53,10 +54,11 @@ pub struct Connection {
     id: u64,
     key: Box<str>,
     dialect: Dialect,
-    /// `None`: only the runner can write, as through TLS. Closed before the
-    /// runner's place is given to another one.
+    /// `None`: only its event loop can write, as through TLS.
     socket: Option<TcpStream>,
-    runner: Runner,
+    wakes: Arc<Wakes>,
+    token: u32,
+    is_woken: AtomicBool,
     closing: Closing,
     /// When writing last stopped for want of room in the socket; 0 if it did not.
     blocked_since: AtomicU32,
@@ -71,14 +73,17 @@ impl Connection {
         key: Box<str>,
         dialect: Dialect,
         socket: Option<TcpStream>,
-        runner: Runner,
+        place: Place,
     ) -> Self {
+        let (wakes, token) = place.into_parts();
         Self {
             id,
             key,
             dialect,
             socket,
-            runner,
+            wakes,
+            token,
+            is_woken: AtomicBool::new(false),
             closing: Closing::default(),
             blocked_since: AtomicU32::new(0),
             outgoing: Mutex::new(Outgoing::new(dialect)),
@@ -105,20 +110,14 @@ impl Connection {
         self.socket.as_ref()
     }
 
-    /// Its place, if an event loop runs it.
-    pub(crate) fn place(&self) -> Option<&Place> {
-        match &self.runner {
-            Runner::Loop(place) => Some(place),
-            Runner::Task(_) => None,
-        }
+    /// Has its event loop run it again.
+    pub fn wake(&self) {
+        self.wakes.wake(self.token, &self.is_woken);
     }
 
-    /// Has its runner look at the connection again.
-    pub fn wake(&self) {
-        match &self.runner {
-            Runner::Loop(place) => place.wake(),
-            Runner::Task(task) => task.wake_by_ref(),
-        }
+    /// Its event loop is about to run it.
+    pub(crate) fn begin(&self) {
+        Wakes::begin(&self.is_woken);
     }
 
     /// Asks the task to close; never waits. The first reason stays.
@@ -232,15 +231,6 @@ impl Connection {
     }
 }
 
-/// Who reads, answers and waits for a connection, for all its life.
-#[derive(Debug)]
-pub enum Runner {
-    /// A task of its own.
-    Task(Waker),
-    /// An event loop, among others.
-    Loop(Place),
-}
-
 impl Wake for Connection {
     fn wake(self: Arc<Self>) {
         Self::wake(&self);
@@ -279,7 +269,7 @@ mod tests {
 
     #[test]
     fn an_idle_connection_is_one_small_allocation() {
-        // With the two counts of its `Arc` it fits the allocator's class of 160.
-        assert!(size_of::<Connection>() <= 144);
+        // With the two counts of its `Arc` it fits the allocator's class of 128.
+        assert!(size_of::<Connection>() <= 112);
     }
 }

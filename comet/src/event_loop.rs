@@ -1,17 +1,18 @@
-//! Where logged-in connections are served whose sockets anyone may write to.
+//! Where clients' connections are run, from the handshake to the end.
 //!
 //! A task of tokio's and a socket registered with it are 512 bytes, more than
-//! all the rest of an idle connection. So a few tasks serve them all: each waits
+//! all the rest of an idle connection. So a few tasks run them all: each waits
 //! for its own set of sockets, and for wakes, and runs the connections that they
-//! are about.
+//! are about. Those that have logged in go before handshakes.
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::net::TcpStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use halley_wire::CloseReason;
 use parking_lot::Mutex;
 use tokio::task::unconstrained;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -20,33 +21,40 @@ mod seats;
 mod sockets;
 mod wakes;
 
-pub(crate) use seats::Served;
+pub(crate) use seats::Seat;
 pub(crate) use sockets::Ready;
-pub(crate) use wakes::Place;
+pub use wakes::Place;
+pub(crate) use wakes::Wakes;
 
 use crate::hub::Hub;
-use seats::Seats;
+use crate::transport::Socket;
+use seats::{Handshake, Seats};
 use sockets::Sockets;
-use wakes::Wakes;
 
-/// Connections that are run before others get their turn: as many that were
-/// woken, and as many whose sockets are ready.
-const ROUND_MAX: usize = 128;
+/// Logged-in connections that are run before other tasks get their turn: as many
+/// that were woken, and as many whose sockets are ready.
+const RUNS_MAX: usize = 128;
+/// Handshakes that go on between these.
+const HANDSHAKES_MAX: usize = 32;
 
 /// The ways into all loops of a node.
 #[derive(Debug)]
-pub(crate) struct EventLoops(Box<[Arc<Entrance>]>);
+pub(crate) struct EventLoops {
+    entrances: Box<[Arc<Entrance>]>,
+    next: AtomicUsize,
+}
 
 #[derive(Debug, Default)]
 struct Entrance {
     wakes: Arc<Wakes>,
-    /// Bounded by the logins under way.
+    /// Bounded by the handshakes under way.
     arrived: Mutex<Vec<Arrived>>,
 }
 
 #[derive(Debug)]
 struct Arrived {
-    served: Served,
+    token: u32,
+    handshake: Handshake,
     /// Keeps the node from ending meanwhile.
     resident: TaskTrackerToken,
 }
@@ -58,30 +66,43 @@ pub(crate) struct EventLoop {
     sockets: Sockets,
     seats: Seats,
     woken: VecDeque<u32>,
+    /// Each is in there once.
+    handshakes: VecDeque<u32>,
 }
 
 impl EventLoops {
     /// Into these loops, of which there is at least one.
     pub(crate) fn new(loops: &[EventLoop]) -> Self {
-        Self(loops.iter().map(|it| Arc::clone(&it.entrance)).collect())
+        Self {
+            entrances: loops.iter().map(|it| Arc::clone(&it.entrance)).collect(),
+            next: AtomicUsize::new(0),
+        }
     }
 
-    /// Reserves a place for the connection that logs in with the number `login`.
-    pub(crate) fn place(&self, login: u64) -> Place {
-        self.of(login).wakes.place()
-    }
-
-    /// Serves a connection that has its place, and runs it for the first time.
-    pub(crate) fn seat(&self, served: Served, resident: TaskTrackerToken) {
-        let connection = Arc::clone(served.connection());
-        let arrived = Arrived { served, resident };
-        self.of(connection.id()).arrived.lock().push(arrived);
-        connection.wake();
-    }
-
-    fn of(&self, login: u64) -> &Entrance {
-        let loops = self.0.len() as u64;
-        &self.0[usize::try_from(login % loops).unwrap_or(0)]
+    /// Runs the connection of `stream` in one of the loops. It begins with the
+    /// handshake that is made of its socket and of the connection's place.
+    pub(crate) fn spawn<H>(
+        &self,
+        stream: TcpStream,
+        resident: TaskTrackerToken,
+        handshake: impl FnOnce(Socket, Place) -> H,
+    ) where
+        H: Future<Output = Option<Seat>> + Send + 'static,
+    {
+        let next = self.next.fetch_add(1, Ordering::Relaxed);
+        let entrance = &self.entrances[next % self.entrances.len()];
+        let wakes = &entrance.wakes;
+        let token = wakes.token();
+        let here = Arc::new(Place::new(Arc::clone(wakes), token));
+        let socket = Socket::new(stream);
+        let state = Arc::clone(socket.state());
+        let login = handshake(socket, Place::new(Arc::clone(wakes), token));
+        entrance.arrived.lock().push(Arrived {
+            token,
+            handshake: Handshake::new(Box::pin(login), state, Arc::clone(&here)),
+            resident,
+        });
+        here.wake();
     }
 }
 
@@ -89,13 +110,14 @@ impl EventLoop {
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
             entrance: Arc::default(),
-            sockets: Sockets::new(ROUND_MAX)?,
+            sockets: Sockets::new(RUNS_MAX)?,
             seats: Seats::default(),
             woken: VecDeque::new(),
+            handshakes: VecDeque::new(),
         })
     }
 
-    /// Serves until the node ends.
+    /// Runs until the node ends.
     pub(crate) async fn run(mut self, hub: Arc<Hub>) {
         tokio::select! {
             // Many connections must not share the budget of one task.
@@ -129,51 +151,90 @@ impl EventLoop {
         }
         // Whoever was woken has arrived before.
         self.admit();
-        let woken = self.woken.len().min(ROUND_MAX);
-        for token in self.woken.drain(..woken) {
-            run(&mut self.seats, &self.sockets, token, Ready::default());
-        }
         let (sockets, events) = self.sockets.take();
-        let mut ready = 0;
-        for (token, event) in events {
-            run(&mut self.seats, sockets, token, event);
-            ready += 1;
+        let mut due = Due {
+            wakes: &self.entrance.wakes,
+            sockets,
+            seats: &mut self.seats,
+            handshakes: &mut self.handshakes,
+            count: 0,
+        };
+        let woken = self.woken.len().min(RUNS_MAX);
+        for token in self.woken.drain(..woken) {
+            due.run_or_queue(token, Ready::default());
         }
-        woken + ready > 0
+        for (token, ready) in events {
+            due.run_or_queue(token, ready);
+        }
+        for _ in 0..HANDSHAKES_MAX {
+            due.run_next_handshake();
+        }
+        due.count > 0
     }
 
     fn admit(&mut self) {
-        for Arrived { served, resident } in self.entrance.arrived.lock().drain(..) {
-            let connection = served.connection();
-            let (Some(place), Some(socket)) = (connection.place(), connection.socket()) else {
-                continue;
-            };
-            if let Err(error) = self.sockets.add(socket, place.token()) {
-                tracing::warn!(%error, "wait for a client's socket");
-                connection.close(CloseReason::IoError);
+        for arrived in self.entrance.arrived.lock().drain(..) {
+            let Arrived {
+                token,
+                handshake,
+                resident,
+            } = arrived;
+            match self.sockets.add(handshake.descriptor(), token) {
+                Ok(()) => self
+                    .seats
+                    .insert(token, Seat::Handshake(handshake), resident),
+                Err(error) => {
+                    tracing::warn!(%error, "wait for a client's socket");
+                    self.entrance.wakes.free(token);
+                }
             }
-            self.seats.insert(place.token(), served, resident);
         }
     }
 }
 
-/// Runs the connection with `token`, if it has not ended meanwhile.
-fn run(seats: &mut Seats, sockets: &Sockets, token: u32, ready: Ready) {
-    let Some(served) = seats.get_mut(token) else {
-        return;
-    };
-    if served.run(ready).is_ready() {
-        seats.remove(token);
-        return;
+/// A round of runs.
+struct Due<'a> {
+    wakes: &'a Wakes,
+    sockets: &'a Sockets,
+    seats: &'a mut Seats,
+    handshakes: &'a mut VecDeque<u32>,
+    count: usize,
+}
+
+impl Due<'_> {
+    fn run_or_queue(&mut self, token: u32, ready: Ready) {
+        self.count += 1;
+        match self.seats.get_mut(token) {
+            Some(Seat::Handshake(handshake)) => {
+                if handshake.queue(ready) {
+                    self.handshakes.push_back(token);
+                }
+            }
+            Some(_) => self.run(token, ready),
+            // It has ended meanwhile.
+            None => {}
+        }
     }
-    if !served.begins_to_wait_for_room() {
-        return;
+
+    fn run_next_handshake(&mut self) {
+        if let Some(token) = self.handshakes.pop_front() {
+            self.count += 1;
+            self.run(token, Ready::default());
+        }
     }
-    let connection = served.connection();
-    if let Some(socket) = connection.socket()
-        && let Err(error) = sockets.wait_for_room(socket, token)
-    {
-        tracing::warn!(%error, "wait for room in a client's socket");
-        connection.close(CloseReason::IoError);
+
+    fn run(&mut self, token: u32, ready: Ready) {
+        let Some(seat) = self.seats.get_mut(token) else {
+            return;
+        };
+        if seat.run(ready).is_ready() {
+            self.seats.remove(token);
+            self.wakes.free(token);
+        } else if let Some(descriptor) = seat.newly_full()
+            && let Err(error) = self.sockets.wait_for_room(descriptor, token)
+        {
+            // Its deadline to write, or that of its handshake, ends it.
+            tracing::warn!(%error, "wait for room in a client's socket");
+        }
     }
 }

@@ -17,7 +17,7 @@ use crate::admission::{HandshakePermit, Permit};
 use crate::bucket::{Deadlines, Registered};
 use crate::calls::Login;
 use crate::clock::{Tick, ticks};
-use crate::connection::{Connection, Runner};
+use crate::connection::{Connection, Place};
 use crate::hub::Hub;
 use crate::renewals;
 use crate::session::Grant;
@@ -67,14 +67,15 @@ pub(crate) struct Client<S, F> {
     cookie: String,
     permit: Permit,
     handshake: HandshakePermit,
+    place: Place,
 }
 
 impl<S: Stream, F: Framing> Client<S, F> {
     pub(crate) fn new(
         hub: Arc<Hub>,
         stream: S,
-        permit: Permit,
-        handshake: HandshakePermit,
+        (permit, handshake): (Permit, HandshakePermit),
+        place: Place,
     ) -> Self {
         Self {
             hub,
@@ -84,6 +85,7 @@ impl<S: Stream, F: Framing> Client<S, F> {
             cookie: String::new(),
             permit,
             handshake,
+            place,
         }
     }
 
@@ -129,11 +131,7 @@ impl<S: Stream, F: Framing> Client<S, F> {
         let number = self.hub.logins.next();
         let cookie = std::mem::take(&mut self.cookie);
         match self.hub.calls.connect(number, token, cookie, false).await {
-            Ok(login) => {
-                let task = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
-                let runner = S::runner(&self.hub.event_loops, number, task);
-                self.serve(number, header, login, runner)
-            }
+            Ok(login) => self.serve(number, header, login),
             Err(status) => {
                 tracing::debug!(error = status.message(), "login refused");
                 self.refuse(CloseReason::AuthFailed).await;
@@ -212,21 +210,15 @@ impl<S: Stream, F: Framing> Client<S, F> {
         let _ = self.stream.shutdown().await;
     }
 
-    /// Registers the connection; its runner goes on from here.
-    fn serve(
-        self,
-        number: u64,
-        header: Header,
-        login: Login,
-        runner: Runner,
-    ) -> Result<Serve<F, S::Io>, Failed> {
+    /// Registers the connection, which goes on from here.
+    fn serve(self, number: u64, header: Header, login: Login) -> Result<Serve<F, S::Io>, Failed> {
         let hub = self.hub;
         let now = hub.now();
         let reply = login.reply;
         let grant = login.grant.map(|grant| Box::new(Grant::from_proto(&grant)));
-        let (socket, io) = self.stream.into_parts()?;
+        let (socket, io) = self.stream.into_parts();
         let key = reply.key.into_boxed_str();
-        let connection = Connection::new(number, key, F::DIALECT, socket, runner);
+        let connection = Connection::new(number, key, F::DIALECT, socket, self.place);
         let connection = Arc::new(connection);
         {
             let mut outgoing = connection.outgoing();

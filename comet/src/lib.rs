@@ -41,6 +41,7 @@ mod transport;
 mod turns;
 mod wake;
 mod walker;
+mod watch;
 
 pub use config::Config;
 pub use connection::SlowConsumer;

@@ -19,7 +19,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::accept::{Speaks, accept};
+use crate::accept::{Listener, Speaks, accept};
 use crate::admission::{Admission, AdmissionLimits};
 use crate::broadcast::Broadcaster;
 use crate::bucket::Buckets;
@@ -66,7 +66,7 @@ pub struct Comet {
     hub: Arc<Hub>,
     event_loops: Vec<EventLoop>,
     services: Services,
-    listeners: Vec<(TcpListener, Speaks)>,
+    listeners: Listeners,
     grpc: TcpListener,
     tls: Option<Arc<Tls>>,
     status: Arc<Status>,
@@ -225,7 +225,7 @@ fn load_tls(config: &Config) -> anyhow::Result<Option<Arc<Tls>>> {
     Ok(Some(tls))
 }
 
-type Listeners = Vec<(TcpListener, Speaks)>;
+type Listeners = Vec<(Listener, Speaks)>;
 
 fn bind_listeners(
     config: &Config,
@@ -247,7 +247,7 @@ fn bind_listeners(
             let listener = bind(*address, &options)
                 .with_context(|| format!("bind {} to {address}", speaks.name()))?;
             bound.push(listener.local_addr()?);
-            listeners.push((listener, speaks.clone()));
+            listeners.push((Listener::new(listener)?, speaks.clone()));
         }
         Ok(bound)
     };

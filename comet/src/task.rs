@@ -1,10 +1,11 @@
-//! The life of a logged-in connection: it reads, answers and waits. It holds no
+//! The life of a logged-in connection: it reads, answers and waits, and holds no
 //! buffer, timer or queue while nothing happens. An event loop runs it among
-//! others, or, in TLS, a task of its own.
+//! others.
 
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
+use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -20,7 +21,7 @@ use crate::event_loop::Ready;
 use crate::hub::Hub;
 use crate::session::Grant;
 use crate::tally::Tally;
-use crate::transport::{Framing, Goodbye, Incoming, Io, Plain};
+use crate::transport::{Framing, Goodbye, Incoming, Io, SocketState};
 
 mod answer;
 
@@ -53,6 +54,13 @@ enum Called {
     Disconnected,
 }
 
+/// What came in and is not acted on yet.
+struct Unread {
+    bytes: Vec<u8>,
+    /// Whole packets may be in it, left over when a call began.
+    is_due: bool,
+}
+
 /// See the [module](self).
 pub(crate) struct Serve<F, I> {
     hub: Arc<Hub>,
@@ -60,13 +68,17 @@ pub(crate) struct Serve<F, I> {
     slot: Slot,
     framing: F,
     io: I,
-    /// What was read of a packet that is not whole yet.
-    partial: Vec<u8>,
-    /// `partial` may hold whole packets, left over when a call began.
-    has_unread: bool,
+    unread: Option<Box<Unread>>,
     grant: Option<Box<Grant>>,
     call: Option<Call>,
     _permit: Permit,
+}
+
+impl Unread {
+    fn rest(bytes: &[u8], is_due: bool) -> Option<Box<Self>> {
+        let bytes = (!bytes.is_empty()).then(|| bytes.to_vec())?;
+        Some(Box::new(Self { bytes, is_due }))
+    }
 }
 
 impl<F: Framing, I: Io> Serve<F, I> {
@@ -86,21 +98,37 @@ impl<F: Framing, I: Io> Serve<F, I> {
             slot,
             framing,
             io,
-            has_unread: !read.is_empty(),
-            // Without the room that the handshake read into.
-            partial: read.to_vec(),
+            unread: Unread::rest(read, true),
             grant,
             call: None,
             _permit: permit,
         }
     }
 
-    pub(crate) fn connection(&self) -> &Arc<Connection> {
-        &self.connection
+    /// Runs to the end, or until there is nothing to do; the socket is `ready`.
+    pub(crate) fn run(&mut self, ready: Ready) -> Poll<()> {
+        self.io.with_socket(|socket| socket.note(ready));
+        self.connection.begin();
+        let waker = Waker::from(Arc::clone(&self.connection));
+        let cx = &mut Context::from_waker(&waker);
+        if !self.connection.outgoing().is_closed() {
+            let (reason, answer) = ready!(self.run_open(cx));
+            self.call = None;
+            self.end(reason, answer, cx);
+        }
+        match &mut self.call {
+            Some(call) => call.as_mut().poll(cx).map(|_| ()),
+            None => Poll::Ready(()),
+        }
+    }
+
+    /// The socket, if from now on room in it has to be waited for.
+    pub(crate) fn newly_full(&mut self) -> Option<RawFd> {
+        self.io.with_socket(SocketState::newly_full)
     }
 
     /// Runs until there is nothing to do or a reason to close.
-    fn run(&mut self, cx: &mut Context<'_>) -> Poll<(CloseReason, Option<u16>)> {
+    fn run_open(&mut self, cx: &mut Context<'_>) -> Poll<(CloseReason, Option<u16>)> {
         for _ in 0..TURNS_MAX {
             if let Some(reason) = self.connection.closing() {
                 if reason == CloseReason::Draining && self.has_unsent(cx) {
@@ -160,9 +188,8 @@ impl<F: Framing, I: Io> Serve<F, I> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), (CloseReason, Option<u16>)>> {
-        if self.has_unread {
-            self.has_unread = false;
-            return Poll::Ready(self.act_on_partial());
+        if let Some(unread) = self.unread.take_if(|unread| unread.is_due) {
+            return Poll::Ready(self.act_on(unread));
         }
         SCRATCH.with_borrow_mut(|scratch| {
             let read = match ready!(self.io.poll_read(&self.connection, cx, scratch)) {
@@ -174,26 +201,22 @@ impl<F: Framing, I: Io> Serve<F, I> {
                 Err(_) => return Poll::Ready(Err((CloseReason::IoError, None))),
             };
             let input = &mut scratch[..read];
-            if !self.partial.is_empty() {
-                self.partial.extend_from_slice(input);
-                return Poll::Ready(self.act_on_partial());
+            if let Some(mut unread) = self.unread.take() {
+                unread.bytes.extend_from_slice(input);
+                return Poll::Ready(self.act_on(unread));
             }
             Poll::Ready(self.act(input).map(|consumed| {
-                if consumed < read {
-                    self.partial = input[consumed..].to_vec();
-                    self.has_unread = self.call.is_some();
-                }
+                self.unread = Unread::rest(&input[consumed..], self.call.is_some());
             }))
         })
     }
 
-    fn act_on_partial(&mut self) -> Result<(), (CloseReason, Option<u16>)> {
-        let mut partial = std::mem::take(&mut self.partial);
-        let consumed = self.act(&mut partial)?;
-        if consumed < partial.len() {
-            partial.drain(..consumed);
-            self.partial = partial;
-            self.has_unread = self.call.is_some();
+    fn act_on(&mut self, mut unread: Box<Unread>) -> Result<(), (CloseReason, Option<u16>)> {
+        let consumed = self.act(&mut unread.bytes)?;
+        if consumed < unread.bytes.len() {
+            unread.bytes.drain(..consumed);
+            unread.is_due = self.call.is_some();
+            self.unread = Some(unread);
         }
         Ok(())
     }
@@ -304,40 +327,6 @@ impl<F: Framing, I: Io> Serve<F, I> {
             // Best effort: a client that does not take it learns from the end of the stream.
             let _ = self.flush(cx);
         }
-    }
-}
-
-impl<F: Framing, I: Io> Future for Serve<F, I> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        if !this.connection.outgoing().is_closed() {
-            let (reason, answer) = ready!(this.run(cx));
-            this.call = None;
-            this.end(reason, answer, cx);
-        }
-        match &mut this.call {
-            Some(call) => call.as_mut().poll(cx).map(|_| ()),
-            None => Poll::Ready(()),
-        }
-    }
-}
-
-impl<F: Framing> Serve<F, Plain> {
-    /// Runs the connection, whose socket is `ready` for something.
-    pub(crate) fn run_in_loop(&mut self, ready: Ready) -> Poll<()> {
-        self.io.note(ready);
-        if let Some(place) = self.connection.place() {
-            place.begin();
-        }
-        let waker = Waker::from(Arc::clone(&self.connection));
-        Pin::new(self).poll(&mut Context::from_waker(&waker))
-    }
-
-    /// Whether from now on its loop has to wait for room in the socket.
-    pub(crate) fn begins_to_wait_for_room(&mut self) -> bool {
-        self.io.begins_to_wait_for_room()
     }
 }
 

@@ -1,27 +1,28 @@
 //! How bytes come and go: framing is the protocol's side, I/O the socket's.
 //!
-//! Both are type parameters of a connection's task, so that nothing is looked
+//! Both are type parameters of a connection, so that nothing is looked
 //! up per packet and an idle connection holds only what its transport needs.
 
 use std::io;
 use std::net::TcpStream;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use halley_wire::{CloseReason, Header, PacketRef};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 mod plain;
+mod socket;
 mod tcp;
 mod tls;
 mod websocket;
 
 pub(crate) use plain::Plain;
+pub(crate) use socket::{Socket, SocketState};
 pub(crate) use tcp::Tcp;
 pub(crate) use tls::Tls;
 pub(crate) use websocket::{WebSocket, upgrade};
 
-use crate::connection::{Connection, Flushed, Outgoing, Runner, SlowConsumer};
-use crate::event_loop::EventLoops;
+use crate::connection::{Connection, Flushed, Outgoing, SlowConsumer};
 use crate::frame::Dialect;
 use crate::tally::Tally;
 
@@ -80,6 +81,9 @@ pub(crate) struct Goodbye {
 
 /// The socket's side of a connection.
 pub(crate) trait Io: Send + Unpin + 'static {
+    /// Gives access to what is known of the socket.
+    fn with_socket<R>(&mut self, look: impl FnOnce(&mut SocketState) -> R) -> R;
+
     /// Reads what is there; 0: the peer has closed.
     fn poll_read(
         &mut self,
@@ -88,8 +92,8 @@ pub(crate) trait Io: Send + Unpin + 'static {
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>>;
 
-    /// Writes what waits. [`Flushed::Blocked`] has registered the task for the
-    /// moment when there is room again.
+    /// Writes what waits. After [`Flushed::Blocked`] the connection is run when
+    /// there is room again.
     fn poll_flush(
         &mut self,
         connection: &Connection,
@@ -103,15 +107,11 @@ pub(crate) trait Io: Send + Unpin + 'static {
     fn shut_down(&mut self, connection: &Connection, cx: &mut Context<'_>);
 }
 
-/// A stream during the handshake, while one task owns it alone.
+/// A stream during the handshake, which owns it alone.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {
     /// Its I/O after the handshake.
     type Io: Io;
 
-    /// Who will run the connection that logs in with the number `login`; `task`
-    /// has carried out the handshake.
-    fn runner(loops: &EventLoops, login: u64, task: Waker) -> Runner;
-
-    /// The socket, if others than its runner may write to it, and the runner's side.
-    fn into_parts(self) -> io::Result<(Option<TcpStream>, Self::Io)>;
+    /// The socket, if others than the event loop may write to it, and the loop's side.
+    fn into_parts(self) -> (Option<TcpStream>, Self::Io);
 }

@@ -1,10 +1,9 @@
 use std::collections::BTreeMap;
-use std::task::Waker;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::connection::Runner;
+use crate::connection::Place;
 use crate::frame::Dialect;
 
 const DEADLINES: Deadlines = Deadlines {
@@ -14,8 +13,13 @@ const DEADLINES: Deadlines = Deadlines {
 };
 
 fn connection(id: u64, key: &str) -> Arc<Connection> {
-    let runner = Runner::Task(Waker::noop().clone());
-    Arc::new(Connection::new(id, key.into(), Dialect::Tcp, None, runner))
+    Arc::new(Connection::new(
+        id,
+        key.into(),
+        Dialect::Tcp,
+        None,
+        Place::nowhere(),
+    ))
 }
 
 fn register(buckets: &Buckets, connection: &Arc<Connection>) -> Registered {

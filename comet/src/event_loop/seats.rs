@@ -1,51 +1,71 @@
 //! The connections of one loop, by token.
 
 use std::fmt;
+use std::future::Future;
+use std::os::fd::RawFd;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
+use parking_lot::Mutex;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::Ready;
-use crate::connection::Connection;
+use super::wakes::Place;
 use crate::task::Serve;
-use crate::transport::{Plain, Tcp, WebSocket};
+use crate::transport::{Plain, SocketState, Tcp, Tls, WebSocket};
 
 /// Seats that are made at once. None ever moves, so that growing is no pause.
 const BLOCK: usize = 256;
 
-/// A connection and how it is served.
-pub(crate) enum Served {
+/// A connection. Only one in TLS, which needs so much more, is boxed.
+pub(crate) enum Seat {
+    Handshake(Handshake),
     Tcp(Serve<Tcp, Plain>),
     WebSocket(Serve<WebSocket, Plain>),
+    TlsTcp(Box<Serve<Tcp, Tls>>),
+    TlsWebSocket(Box<Serve<WebSocket, Tls>>),
 }
 
+/// What becomes of a handshake: the connection after its login.
+type Login = Pin<Box<dyn Future<Output = Option<Seat>> + Send>>;
+
+/// A connection before its login.
+pub(crate) struct Handshake {
+    login: Login,
+    socket: Arc<Mutex<SocketState>>,
+    place: Arc<Place>,
+    waker: Waker,
+    is_queued: bool,
+}
+
+/// By token.
 #[derive(Debug, Default)]
 pub(super) struct Seats {
-    blocks: Vec<Box<[Option<Served>]>>,
+    blocks: Vec<Box<[Option<Seat>]>>,
     taken: usize,
     /// Keeps the node from ending while someone is here.
     resident: Option<TaskTrackerToken>,
 }
 
 impl Seats {
-    pub(super) fn insert(&mut self, token: u32, served: Served, resident: TaskTrackerToken) {
-        let (block, index) = place(token);
+    pub(super) fn insert(&mut self, token: u32, seat: Seat, resident: TaskTrackerToken) {
+        let (block, index) = position(token);
         while self.blocks.len() <= block {
             self.blocks.push((0..BLOCK).map(|_| None).collect());
         }
-        self.blocks[block][index] = Some(served);
+        self.blocks[block][index] = Some(seat);
         self.taken += 1;
         self.resident = Some(resident);
     }
 
-    pub(super) fn get_mut(&mut self, token: u32) -> Option<&mut Served> {
-        let (block, index) = place(token);
+    pub(super) fn get_mut(&mut self, token: u32) -> Option<&mut Seat> {
+        let (block, index) = position(token);
         self.blocks.get_mut(block)?[index].as_mut()
     }
 
     pub(super) fn remove(&mut self, token: u32) {
-        let (block, index) = place(token);
+        let (block, index) = position(token);
         if self.blocks[block][index].take().is_some() {
             self.taken -= 1;
         }
@@ -55,51 +75,110 @@ impl Seats {
     }
 }
 
-fn place(token: u32) -> (usize, usize) {
+fn position(token: u32) -> (usize, usize) {
     let token = token as usize;
     (token / BLOCK, token % BLOCK)
 }
 
-impl Served {
-    pub(crate) fn connection(&self) -> &Arc<Connection> {
-        match self {
-            Self::Tcp(serve) => serve.connection(),
-            Self::WebSocket(serve) => serve.connection(),
-        }
-    }
-
-    /// Runs the connection, whose socket is `ready` for something, to its end or
-    /// until it waits.
+impl Seat {
+    /// Runs to the connection's end, or until it waits; its socket is `ready`.
     pub(super) fn run(&mut self, ready: Ready) -> Poll<()> {
         match self {
-            Self::Tcp(serve) => serve.run_in_loop(ready),
-            Self::WebSocket(serve) => serve.run_in_loop(ready),
+            Self::Handshake(handshake) => match handshake.run() {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(None) => Poll::Ready(()),
+                Poll::Ready(Some(seat)) => {
+                    *self = seat;
+                    self.run(ready)
+                }
+            },
+            Self::Tcp(serve) => serve.run(ready),
+            Self::WebSocket(serve) => serve.run(ready),
+            Self::TlsTcp(serve) => serve.run(ready),
+            Self::TlsWebSocket(serve) => serve.run(ready),
         }
     }
 
-    /// Whether from now on its loop has to wait for room in the socket.
-    pub(super) fn begins_to_wait_for_room(&mut self) -> bool {
+    /// The socket, if from now on room in it has to be waited for.
+    pub(super) fn newly_full(&mut self) -> Option<RawFd> {
         match self {
-            Self::Tcp(serve) => serve.begins_to_wait_for_room(),
-            Self::WebSocket(serve) => serve.begins_to_wait_for_room(),
+            Self::Handshake(handshake) => handshake.socket.lock().newly_full(),
+            Self::Tcp(serve) => serve.newly_full(),
+            Self::WebSocket(serve) => serve.newly_full(),
+            Self::TlsTcp(serve) => serve.newly_full(),
+            Self::TlsWebSocket(serve) => serve.newly_full(),
         }
     }
 }
 
-impl From<Serve<Tcp, Plain>> for Served {
+impl Handshake {
+    pub(super) fn new(login: Login, socket: Arc<Mutex<SocketState>>, place: Arc<Place>) -> Self {
+        Self {
+            login,
+            socket,
+            waker: Waker::from(Arc::clone(&place)),
+            place,
+            is_queued: false,
+        }
+    }
+
+    pub(super) fn descriptor(&self) -> RawFd {
+        self.socket.lock().descriptor()
+    }
+
+    /// Has it run, woken or by its socket; `false`: it will already.
+    pub(super) fn queue(&mut self, ready: Ready) -> bool {
+        self.socket.lock().note(ready);
+        !std::mem::replace(&mut self.is_queued, true)
+    }
+
+    fn run(&mut self) -> Poll<Option<Seat>> {
+        self.is_queued = false;
+        self.place.begin();
+        self.login
+            .as_mut()
+            .poll(&mut Context::from_waker(&self.waker))
+    }
+}
+
+impl From<Serve<Tcp, Plain>> for Seat {
     fn from(serve: Serve<Tcp, Plain>) -> Self {
         Self::Tcp(serve)
     }
 }
 
-impl From<Serve<WebSocket, Plain>> for Served {
+impl From<Serve<WebSocket, Plain>> for Seat {
     fn from(serve: Serve<WebSocket, Plain>) -> Self {
         Self::WebSocket(serve)
     }
 }
 
-impl fmt::Debug for Served {
+impl From<Serve<Tcp, Tls>> for Seat {
+    fn from(serve: Serve<Tcp, Tls>) -> Self {
+        Self::TlsTcp(Box::new(serve))
+    }
+}
+
+impl From<Serve<WebSocket, Tls>> for Seat {
+    fn from(serve: Serve<WebSocket, Tls>) -> Self {
+        Self::TlsWebSocket(Box::new(serve))
+    }
+}
+
+impl fmt::Debug for Seat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Served").field(self.connection()).finish()
+        f.write_str(match self {
+            Self::Handshake(_) => "Handshake",
+            Self::Tcp(_) => "Tcp",
+            Self::WebSocket(_) => "WebSocket",
+            Self::TlsTcp(_) => "TlsTcp",
+            Self::TlsWebSocket(_) => "TlsWebSocket",
+        })
+    }
+}
+
+impl fmt::Debug for Handshake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Handshake")
     }
 }

@@ -1,26 +1,23 @@
 //! A set of sockets that is waited for as one.
 
 use std::io;
-use std::net::TcpStream;
-use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::os::unix::net::UnixStream as StdUnixStream;
+use std::os::fd::RawFd;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Token};
-use tokio::net::UnixStream;
+
+use crate::watch::{Watched, watch};
 
 /// See the [module](self). Each thing is told once, when it becomes true.
 #[derive(Debug)]
 pub(super) struct Sockets {
     poll: mio::Poll,
     events: Events,
-    /// Readable when there is an event. It is no socket but the descriptor of
-    /// `poll`: tokio has a type for any descriptor, which takes unsafe code to
-    /// make, and does no more with this one than that would.
-    any: UnixStream,
+    /// Readable when there is an event.
+    any: Watched,
 }
 
 /// What a socket became ready for.
@@ -49,28 +46,23 @@ impl Sockets {
     /// None yet, and at most so many events at once.
     pub(super) fn new(events_max: usize) -> io::Result<Self> {
         let poll = mio::Poll::new()?;
-        let descriptor = poll.registry().as_fd().try_clone_to_owned()?;
-        let any = StdUnixStream::from(descriptor);
-        any.set_nonblocking(true)?;
         Ok(Self {
+            any: watch(poll.registry())?,
             poll,
             events: Events::with_capacity(events_max),
-            any: UnixStream::from_std(any)?,
         })
     }
 
     /// Waits for `socket` to become readable, until it is closed.
-    pub(super) fn add(&self, socket: &TcpStream, token: u32) -> io::Result<()> {
-        let (socket, token) = (socket.as_raw_fd(), Token(token as usize));
-        let registry = self.poll.registry();
+    pub(super) fn add(&self, socket: RawFd, token: u32) -> io::Result<()> {
+        let (registry, token) = (self.poll.registry(), Token(token as usize));
         registry.register(&mut SourceFd(&socket), token, Interest::READABLE)
     }
 
     /// Waits for room in `socket`, too.
-    pub(super) fn wait_for_room(&self, socket: &TcpStream, token: u32) -> io::Result<()> {
-        let (socket, token) = (socket.as_raw_fd(), Token(token as usize));
+    pub(super) fn wait_for_room(&self, socket: RawFd, token: u32) -> io::Result<()> {
+        let (registry, token) = (self.poll.registry(), Token(token as usize));
         let both = Interest::READABLE | Interest::WRITABLE;
-        let registry = self.poll.registry();
         registry.reregister(&mut SourceFd(&socket), token, both)
     }
 

@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 use parking_lot::Mutex;
 
-/// Who is to be run; each is in there once, so their number bounds it.
+/// Who is to be run; each is in there once, and once more in its handshake.
 #[derive(Debug, Default)]
 pub(crate) struct Wakes(Mutex<Inner>);
 
@@ -22,7 +22,8 @@ struct Inner {
     tokens: u32,
 }
 
-/// A connection's place in its loop, given back when dropped.
+/// A place in a loop. Whoever keeps it longer than the loop does may wake
+/// another connection, for nothing.
 #[derive(Debug)]
 pub struct Place {
     wakes: Arc<Wakes>,
@@ -31,18 +32,18 @@ pub struct Place {
 }
 
 impl Wakes {
-    /// Reserves a place.
-    pub(super) fn place(self: &Arc<Self>) -> Place {
+    /// Reserves a token.
+    pub(super) fn token(&self) -> u32 {
         let mut inner = self.0.lock();
-        let token = inner.free.pop().unwrap_or_else(|| {
+        inner.free.pop().unwrap_or_else(|| {
             inner.tokens += 1;
             inner.tokens - 1
-        });
-        Place {
-            wakes: Arc::clone(self),
-            token,
-            is_woken: AtomicBool::new(false),
-        }
+        })
+    }
+
+    /// Gives a token back.
+    pub(super) fn free(&self, token: u32) {
+        self.0.lock().free.push(token);
     }
 
     /// Moves everyone who was woken to `woken`, which is empty.
@@ -59,21 +60,14 @@ impl Wakes {
         inner.sleeper = Some(cx.waker().clone());
         Poll::Pending
     }
-}
 
-impl Place {
-    /// Among the places of its loop; another one's when this is gone.
-    pub(super) fn token(&self) -> u32 {
-        self.token
-    }
-
-    /// Has the loop run the connection.
-    pub(crate) fn wake(&self) {
-        if self.is_woken.swap(true, Ordering::AcqRel) {
+    /// Has the loop run `token`, unless it is going to.
+    pub(crate) fn wake(&self, token: u32, is_woken: &AtomicBool) {
+        if is_woken.swap(true, Ordering::AcqRel) {
             return;
         }
-        let mut inner = self.wakes.0.lock();
-        inner.woken.push_back(self.token);
+        let mut inner = self.0.lock();
+        inner.woken.push_back(token);
         let sleeper = inner.sleeper.take();
         drop(inner);
         if let Some(sleeper) = sleeper {
@@ -81,21 +75,61 @@ impl Place {
         }
     }
 
-    /// The connection is about to be run: a wake from now on runs it again.
-    pub(crate) fn begin(&self) {
-        self.is_woken.swap(false, Ordering::AcqRel);
+    /// Says that what `is_woken` is about will be run now: a wake from now on
+    /// runs it again.
+    pub(crate) fn begin(is_woken: &AtomicBool) {
+        is_woken.swap(false, Ordering::AcqRel);
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.wakes.0.lock().free.push(self.token);
+impl Place {
+    /// With a token of these wakes.
+    pub(super) fn new(wakes: Arc<Wakes>, token: u32) -> Self {
+        Self {
+            wakes,
+            token,
+            is_woken: AtomicBool::new(false),
+        }
+    }
+
+    /// In a loop that nobody runs.
+    pub fn nowhere() -> Self {
+        Self::new(Arc::default(), 0)
+    }
+
+    /// For whoever has room for these two, and a flag, but not for a place.
+    pub(crate) fn into_parts(self) -> (Arc<Wakes>, u32) {
+        (self.wakes, self.token)
+    }
+
+    /// Is about to be run.
+    pub(super) fn begin(&self) {
+        Wakes::begin(&self.is_woken);
+    }
+
+    /// Has its loop run it.
+    pub(super) fn wake(&self) {
+        self.wakes.wake(self.token, &self.is_woken);
+    }
+}
+
+impl Wake for Place {
+    fn wake(self: Arc<Self>) {
+        Self::wake(&self);
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        Self::wake(self);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn place(wakes: &Arc<Wakes>) -> Place {
+        Place::new(Arc::clone(wakes), wakes.token())
+    }
 
     fn woken(wakes: &Wakes) -> Vec<u32> {
         let mut woken = VecDeque::new();
@@ -105,25 +139,25 @@ mod tests {
 
     #[test]
     fn a_place_is_woken_once_until_it_begins() {
-        let wakes = Arc::new(Wakes::default());
-        let (one, other) = (wakes.place(), wakes.place());
+        let wakes = Arc::default();
+        let (one, other) = (place(&wakes), place(&wakes));
 
         one.wake();
         other.wake();
         one.wake();
-        assert_eq!(woken(&wakes), [one.token(), other.token()]);
+        assert_eq!(woken(&wakes), [one.token, other.token]);
 
         one.wake();
         assert!(woken(&wakes).is_empty(), "it has yet to begin");
         one.begin();
         one.wake();
-        assert_eq!(woken(&wakes), [one.token()]);
+        assert_eq!(woken(&wakes), [one.token]);
     }
 
     #[test]
     fn whoever_waits_is_told_of_a_wake() {
-        let wakes = Arc::new(Wakes::default());
-        let place = wakes.place();
+        let wakes = Arc::default();
+        let place = place(&wakes);
         let told = Arc::new(Told::default());
         let waker = Waker::from(Arc::clone(&told));
         let mut cx = Context::from_waker(&waker);
@@ -136,20 +170,20 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_given_again_only_when_its_place_is_gone() {
-        let wakes = Arc::new(Wakes::default());
-        let (one, other) = (wakes.place(), wakes.place());
-        let first = one.token();
+    fn a_token_is_given_again_only_when_it_was_given_back() {
+        let wakes = Wakes::default();
+        let (one, other) = (wakes.token(), wakes.token());
 
-        assert_ne!(first, other.token());
-        drop(one);
-        assert_eq!(wakes.place().token(), first);
+        assert_ne!(one, other);
+        wakes.free(one);
+        assert_eq!(wakes.token(), one);
+        assert!(![one, other].contains(&wakes.token()));
     }
 
     #[derive(Default)]
     struct Told(AtomicBool);
 
-    impl std::task::Wake for Told {
+    impl Wake for Told {
         fn wake(self: Arc<Self>) {
             self.0.store(true, Ordering::Relaxed);
         }

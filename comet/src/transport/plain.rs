@@ -1,78 +1,31 @@
 //! A socket that its event loop reads and anyone writes.
 
 use std::io;
-use std::mem;
-use std::net::TcpStream;
-use std::task::{Context, Poll, Waker};
+use std::net::{Shutdown, TcpStream};
+use std::task::{Context, Poll};
 
 use halley_wire::CloseReason;
-use rustix::io::{Errno, retry_on_intr};
-use rustix::net::{RecvFlags, Shutdown, recv, shutdown};
 
-use super::{Io, Stream};
-use crate::connection::{Connection, Flushed, Outgoing, PlainSink, Runner, SlowConsumer};
-use crate::event_loop::{EventLoops, Ready};
+use super::{Io, Socket, SocketState, Stream};
+use crate::connection::{Connection, Flushed, Outgoing, PlainSink, SlowConsumer};
 use crate::tally::Tally;
 
-/// What is known of the socket, which itself belongs to the [`Connection`].
-#[derive(Debug, Default)]
-pub(crate) struct Plain {
-    /// What it was ready for, each until that is used up.
-    ready: Ready,
-    waits_for_room: Waits,
-}
-
-/// Only a socket that was ever full is waited for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Waits {
-    #[default]
-    Never,
-    /// From now on; its loop does not know yet.
-    Begins,
-    Always,
-}
-
-impl Plain {
-    /// Takes note of what the socket became ready for.
-    pub(crate) fn note(&mut self, ready: Ready) {
-        self.ready.to_read |= ready.to_read;
-        self.ready.to_end |= ready.to_end;
-        self.ready.to_write |= ready.to_write;
-    }
-
-    /// Whether from now on its loop has to wait for room in the socket.
-    pub(crate) fn begins_to_wait_for_room(&mut self) -> bool {
-        let begins = self.waits_for_room == Waits::Begins;
-        if begins {
-            self.waits_for_room = Waits::Always;
-        }
-        begins
-    }
-}
+/// The socket itself belongs to the [`Connection`].
+#[derive(Debug)]
+pub(crate) struct Plain(SocketState);
 
 impl Io for Plain {
+    fn with_socket<R>(&mut self, look: impl FnOnce(&mut SocketState) -> R) -> R {
+        look(&mut self.0)
+    }
+
     fn poll_read(
         &mut self,
         connection: &Connection,
         _: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        if !self.ready.to_read {
-            return Poll::Pending;
-        }
-        let socket = plain(connection)?;
-        match retry_on_intr(|| recv(socket, &mut *buffer, RecvFlags::empty())) {
-            Ok((read, _)) => {
-                // After a short read the socket is empty, and what comes then is an event.
-                self.ready.to_read = read == buffer.len() || self.ready.to_end;
-                Poll::Ready(Ok(read))
-            }
-            Err(Errno::AGAIN) => {
-                self.ready.to_read = false;
-                Poll::Pending
-            }
-            Err(error) => Poll::Ready(Err(error.into())),
-        }
+        self.0.poll_read(plain(connection)?, buffer)
     }
 
     fn poll_flush(
@@ -84,13 +37,12 @@ impl Io for Plain {
         _: &mut Context<'_>,
     ) -> Result<Flushed, CloseReason> {
         let socket = plain(connection).map_err(|_| CloseReason::Internal)?;
-        let has_room = mem::take(&mut self.ready.to_write);
         let mut flushed = Flushed::Blocked;
-        if has_room || !outgoing.is_blocked() {
+        if self.0.has_room() || !outgoing.is_blocked() {
             flushed = outgoing.flush(&mut PlainSink(socket), slow_consumer, tally)?;
         }
-        if flushed == Flushed::Blocked && self.waits_for_room == Waits::Never {
-            self.waits_for_room = Waits::Begins;
+        if flushed == Flushed::Blocked {
+            self.0.is_full();
         }
         Ok(flushed)
     }
@@ -98,7 +50,7 @@ impl Io for Plain {
     fn shut_down(&mut self, connection: &Connection, _: &mut Context<'_>) {
         if let Some(socket) = connection.socket() {
             // Fails only if the peer was first.
-            let _ = shutdown(socket, Shutdown::Write);
+            let _ = socket.shutdown(Shutdown::Write);
         }
     }
 }
@@ -109,14 +61,11 @@ fn plain(connection: &Connection) -> io::Result<&TcpStream> {
         .ok_or_else(|| io::Error::other("a plain connection has its socket"))
 }
 
-impl Stream for tokio::net::TcpStream {
+impl Stream for Socket {
     type Io = Plain;
 
-    fn runner(loops: &EventLoops, login: u64, _: Waker) -> Runner {
-        Runner::Loop(loops.place(login))
-    }
-
-    fn into_parts(self) -> io::Result<(Option<TcpStream>, Plain)> {
-        Ok((Some(self.into_std()?), Plain::default()))
+    fn into_parts(self) -> (Option<TcpStream>, Plain) {
+        let (stream, state) = Self::into_parts(self);
+        (Some(stream), Plain(state))
     }
 }

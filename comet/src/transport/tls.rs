@@ -1,24 +1,27 @@
-//! TLS: only the task reads and writes, since the cipher's state is its own.
+//! TLS: only the event loop reads and writes, since the cipher's state is its own.
 
 use std::io::{self, IoSlice};
+use std::net::TcpStream;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use halley_wire::CloseReason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use super::{Io, Stream};
-use crate::connection::{Connection, Flushed, Outgoing, Runner, Sink, SlowConsumer};
-use crate::event_loop::EventLoops;
+use super::{Io, Socket, SocketState, Stream};
+use crate::connection::{Connection, Flushed, Outgoing, Sink, SlowConsumer};
 use crate::tally::Tally;
 
 /// Boxed: the cipher's state is large beside everything else of a connection.
 #[derive(Debug)]
-pub(crate) struct Tls(Box<TlsStream<TcpStream>>);
+pub(crate) struct Tls(Box<TlsStream<Socket>>);
 
 impl Io for Tls {
+    fn with_socket<R>(&mut self, look: impl FnOnce(&mut SocketState) -> R) -> R {
+        look(&mut self.0.get_ref().0.state().lock())
+    }
+
     fn poll_read(
         &mut self,
         _: &Connection,
@@ -57,7 +60,7 @@ impl Io for Tls {
 }
 
 struct TlsSink<'a, 'b> {
-    stream: &'a mut TlsStream<TcpStream>,
+    stream: &'a mut TlsStream<Socket>,
     cx: &'a mut Context<'b>,
 }
 
@@ -74,14 +77,10 @@ impl Sink for TlsSink<'_, '_> {
     }
 }
 
-impl Stream for TlsStream<TcpStream> {
+impl Stream for TlsStream<Socket> {
     type Io = Tls;
 
-    fn runner(_: &EventLoops, _: u64, task: Waker) -> Runner {
-        Runner::Task(task)
-    }
-
-    fn into_parts(self) -> io::Result<(Option<std::net::TcpStream>, Tls)> {
-        Ok((None, Tls(Box::new(self))))
+    fn into_parts(self) -> (Option<TcpStream>, Tls) {
+        (None, Tls(Box::new(self)))
     }
 }

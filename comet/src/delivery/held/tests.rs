@@ -1,12 +1,11 @@
 use std::collections::HashSet;
-use std::task::Waker;
 
 use halley_node::Registry;
 use halley_proto::halley::delivery::RoomChanges;
 use proptest::prelude::*;
 
 use super::*;
-use crate::connection::{Connection, Runner};
+use crate::connection::{Connection, Place};
 use crate::frame::Dialect;
 use crate::tally::{DropReason, Tally};
 
@@ -49,9 +48,14 @@ impl Node {
 
     fn join(&mut self, room: &str) -> bool {
         let number = self.members.len() as u64;
-        let runner = Runner::Task(Waker::noop().clone());
         let key = number.to_string().into();
-        let connection = Arc::new(Connection::new(number, key, Dialect::Tcp, None, runner));
+        let connection = Arc::new(Connection::new(
+            number,
+            key,
+            Dialect::Tcp,
+            None,
+            Place::nowhere(),
+        ));
         let joined = self
             .rooms
             .join(room, &connection, &mut connection.outgoing(), || 0);
