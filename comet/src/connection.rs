@@ -3,7 +3,7 @@
 //! The connection's own task reads, answers and waits; a room's walker or a
 //! pusher may write to the socket from outside, under the lock of what is
 //! outgoing. Nobody ever waits for a peer while holding that lock: every write
-//! is non-blocking, and what does not fit waits for the task.
+//! is non-blocking, and what does not fit waits for the event loop.
 //!
 //! Lock order: outgoing, then the room table, a room's members, a room's logs.
 
@@ -105,7 +105,7 @@ impl Connection {
         self.dialect
     }
 
-    /// The socket, if others than the task may write to it.
+    /// The socket, if others than its event loop may write to it.
     pub fn socket(&self) -> Option<&TcpStream> {
         self.socket.as_ref()
     }
@@ -120,7 +120,7 @@ impl Connection {
         Wakes::begin(&self.is_woken);
     }
 
-    /// Asks the task to close; never waits. The first reason stays.
+    /// Asks its event loop to close it; never waits. The first reason stays.
     pub fn close(&self, reason: CloseReason) {
         self.closing.set(reason);
         // Also when it is closing already: it may be waiting for a peer that takes too long.
@@ -148,7 +148,7 @@ impl Connection {
         }
     }
 
-    /// What is outgoing, for the task.
+    /// What is outgoing, for its event loop.
     pub(crate) fn outgoing(&self) -> MutexGuard<'_, Outgoing> {
         self.outgoing.lock()
     }
@@ -186,7 +186,7 @@ impl Connection {
                 }
             }
             _ if outgoing.is_blocked() => {}
-            // What it waits behind is the task's to write.
+            // What it waits behind is the event loop's to write.
             _ => self.wake(),
         }
         true
@@ -206,7 +206,7 @@ impl Connection {
         }
     }
 
-    /// Draws the consequences of a write from outside the task.
+    /// Draws the consequences of a write from outside the event loop.
     fn flushed(
         &self,
         flushed: Result<Flushed, CloseReason>,
@@ -223,7 +223,7 @@ impl Connection {
                     self.set_blocked(None);
                 }
                 self.set_blocked(Some(now));
-                // Only the task can wait for the socket to become writable.
+                // Only the event loop can wait for the socket to become writable.
                 self.wake();
             }
             Err(reason) => self.close(reason),

@@ -5,7 +5,7 @@
 //! does not take waits in bounded places and is counted when it is given up.
 //!
 //! The way of a push: `delivery` or `rpc` → a room's [`ring`] or a connection's outbox →
-//! the room's `walker` or the connection's task → the socket.
+//! the room's `walker` or the connection's `event_loop` → the socket.
 
 #![forbid(unsafe_code)]
 

@@ -6,7 +6,7 @@ mod grant;
 
 pub use grant::Grant;
 
-/// What the connection's task has to do.
+/// What has to be done for the connection.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action<'a> {
     /// Answer with the room's online count; `refresh` the idle deadline.

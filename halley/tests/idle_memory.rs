@@ -27,8 +27,8 @@ const CONNECTIONS: usize = 5_000;
 const WAVE: usize = 100;
 /// Members of each room.
 const ROOM: usize = 100;
-const TCP_BYTES_MAX: u64 = 1_050;
-const WEBSOCKET_BYTES_MAX: u64 = 1_050;
+const TCP_BYTES_MAX: u64 = 520;
+const WEBSOCKET_BYTES_MAX: u64 = 520;
 const UPGRADE: &[u8] =
     b"GET /sub HTTP/1.1\r\nHost: halley\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
