@@ -1,8 +1,7 @@
 //! One client connection as the rest of the node sees it.
 //!
-//! The connection's own task reads, answers and waits; a room's walker or a
-//! pusher may write to the socket from outside, under the lock of what is
-//! outgoing. Nobody ever waits for a peer while holding that lock: every write
+//! Its event loop reads, answers and waits; a room's walker or a pusher may
+//! write to the socket from outside, under the lock of what is outgoing. Nobody ever waits for a peer while holding that lock: every write
 //! is non-blocking, and what does not fit waits for the event loop.
 //!
 //! Lock order: outgoing, then the room table, a room's members, a room's logs.

@@ -19,6 +19,8 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 mod seats;
 mod sockets;
+#[cfg(test)]
+mod tests;
 mod wakes;
 
 pub(crate) use seats::Seat;
@@ -35,7 +37,7 @@ use sockets::Sockets;
 /// that were woken, and as many whose sockets are ready.
 const RUNS_MAX: usize = 128;
 /// Handshakes that go on between these.
-const HANDSHAKES_MAX: usize = 32;
+const HANDSHAKES_MAX: usize = 8;
 
 /// The ways into all loops of a node.
 #[derive(Debug)]
@@ -204,15 +206,12 @@ struct Due<'a> {
 impl Due<'_> {
     fn run_or_queue(&mut self, token: u32, ready: Ready) {
         self.count += 1;
-        match self.seats.get_mut(token) {
-            Some(Seat::Handshake(handshake)) => {
-                if handshake.queue(ready) {
-                    self.handshakes.push_back(token);
-                }
+        if let Some(Seat::Handshake(handshake)) = self.seats.get_mut(token) {
+            if handshake.queue(ready) {
+                self.handshakes.push_back(token);
             }
-            Some(_) => self.run(token, ready),
-            // It has ended meanwhile.
-            None => {}
+        } else {
+            self.run(token, ready);
         }
     }
 
@@ -224,6 +223,7 @@ impl Due<'_> {
     }
 
     fn run(&mut self, token: u32, ready: Ready) {
+        // It may have ended meanwhile.
         let Some(seat) = self.seats.get_mut(token) else {
             return;
         };

@@ -1,12 +1,11 @@
 //! What a connection has yet to be sent.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::net::TcpStream;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use halley_wire::CloseReason;
-use rustix::net::SendFlags;
 use smallvec::SmallVec;
 
 use super::outbox::{Outbox, Waiting};
@@ -175,12 +174,12 @@ impl Outgoing {
         &mut self,
         bytes: &Bytes,
         messages: u32,
-        socket: &TcpStream,
+        mut socket: &TcpStream,
         tally: &mut Tally,
     ) -> Result<Flushed, CloseReason> {
         debug_assert!(!self.is_queued() && !self.blocked, "something waits");
         tally.writes += 1;
-        match send(socket, bytes) {
+        match socket.write(bytes) {
             Ok(written) if written == bytes.len() => {
                 tally.delivered += u64::from(messages);
                 Ok(Flushed::All)
@@ -330,12 +329,4 @@ impl Membership {
             messages: split.tail_messages,
         })
     }
-}
-
-/// Writes past tokio, whose look at what it knows of the socket costs as much as
-/// a cache miss. What does not fit is the task's: it finds that out once more by
-/// tokio, which then waits.
-pub(super) fn send(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    // The socket is non-blocking, and Rust's runtime ignores SIGPIPE.
-    Ok(rustix::net::send(socket, bytes, SendFlags::empty())?)
 }

@@ -1,11 +1,12 @@
 //! What a room's walker does at one of its members.
 
+use std::io::Write as _;
 use std::net::TcpStream;
 
 use halley_wire::CloseReason;
 use parking_lot::MutexGuard;
 
-use super::outgoing::{Outgoing, send};
+use super::outgoing::Outgoing;
 use super::{Connection, Flushed, PlainSink, Rules, SlowConsumer};
 use crate::clock::Tick;
 use crate::ring::{Chunk, Cursor};
@@ -104,7 +105,7 @@ impl Due<'_> {
         let chunks = pass.chunks(self.member.dialect);
         let (mut chunk, mut bytes) = (self.chunk, self.bytes);
         let flushed = loop {
-            let sent = send(self.socket, bytes);
+            let sent = self.socket.write(bytes);
             let flushed = self.outgoing.wrote(room, chunk, bytes, sent, tally);
             if flushed != Ok(Flushed::All) {
                 break flushed;

@@ -46,6 +46,11 @@ impl Wakes {
         self.0.lock().free.push(token);
     }
 
+    #[cfg(test)]
+    pub(super) fn free_count(&self) -> usize {
+        self.0.lock().free.len()
+    }
+
     /// Moves everyone who was woken to `woken`, which is empty.
     pub(super) fn take(&self, woken: &mut VecDeque<u32>) {
         mem::swap(&mut self.0.lock().woken, woken);
@@ -125,6 +130,9 @@ impl Wake for Place {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU32;
+    use std::thread;
+
     use super::*;
 
     fn place(wakes: &Arc<Wakes>) -> Place {
@@ -159,8 +167,8 @@ mod tests {
         let wakes = Arc::default();
         let place = place(&wakes);
         let told = Arc::new(Told::default());
-        let waker = Waker::from(Arc::clone(&told));
-        let mut cx = Context::from_waker(&waker);
+        let main = Waker::from(Arc::clone(&told));
+        let mut cx = Context::from_waker(&main);
 
         assert!(wakes.poll_any(&mut cx).is_pending());
         assert!(!told.0.load(Ordering::Relaxed));
@@ -178,6 +186,49 @@ mod tests {
         wakes.free(one);
         assert_eq!(wakes.token(), one);
         assert!(![one, other].contains(&wakes.token()));
+    }
+
+    /// Threads note something and wake; whoever runs then sees it, or is run again.
+    #[test]
+    fn no_wake_is_left_behind() {
+        const THREADS: u32 = 4;
+        const WAKES: u32 = 5_000;
+        let wakes = Arc::default();
+        let places = Arc::new([place(&wakes), place(&wakes)]);
+        let noted = Arc::new([AtomicU32::new(0), AtomicU32::new(0)]);
+        for thread in 0..THREADS {
+            let (places, noted) = (Arc::clone(&places), Arc::clone(&noted));
+            thread::spawn(move || {
+                for turn in thread..thread + WAKES {
+                    let one = turn as usize % 2;
+                    noted[one].fetch_add(1, Ordering::Relaxed);
+                    places[one].wake();
+                }
+            });
+        }
+
+        let (mut seen, mut due) = ([0, 0], VecDeque::new());
+        let main = Waker::from(Arc::new(Unpark(thread::current())));
+        while seen.iter().sum::<u32>() < THREADS * WAKES {
+            if wakes.poll_any(&mut Context::from_waker(&main)).is_pending() {
+                thread::park();
+            }
+            wakes.take(&mut due);
+            for token in due.drain(..) {
+                let one = places.iter().position(|place| place.token == token);
+                let one = one.expect("one of them");
+                places[one].begin();
+                seen[one] = noted[one].load(Ordering::Relaxed);
+            }
+        }
+    }
+
+    struct Unpark(thread::Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
     }
 
     #[derive(Default)]

@@ -42,7 +42,7 @@ impl SocketState {
         }
     }
 
-    pub(crate) fn descriptor(&self) -> RawFd {
+    pub(crate) fn descriptor(self) -> RawFd {
         self.descriptor
     }
 
