@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::mem;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -175,16 +176,19 @@ impl EventLoop {
     }
 
     fn admit(&mut self) {
-        for arrived in self.entrance.arrived.lock().drain(..) {
-            let Arrived {
-                token,
-                handshake,
-                resident,
-            } = arrived;
+        // Whoever accepts does not wait for what follows.
+        let arrived = mem::take(&mut *self.entrance.arrived.lock());
+        for Arrived {
+            token,
+            handshake,
+            resident,
+        } in arrived
+        {
             match self.sockets.add(handshake.descriptor(), token) {
-                Ok(()) => self
-                    .seats
-                    .insert(token, Seat::Handshake(handshake), resident),
+                Ok(()) => {
+                    let seat = Seat::Handshake(handshake);
+                    self.seats.insert(token, seat, resident);
+                }
                 Err(error) => {
                     tracing::warn!(%error, "wait for a client's socket");
                     self.entrance.wakes.free(token);
