@@ -15,7 +15,8 @@ use super::wakes::Place;
 use crate::task::Serve;
 use crate::transport::{Plain, SocketState, Tcp, Tls, WebSocket};
 
-/// Seats that are made at once. None ever moves, so that growing is no pause.
+/// Seats that are made at once, and given back when all are empty. None ever
+/// moves, so that growing is no pause.
 const BLOCK: usize = 256;
 
 /// A connection. Only one in TLS, which needs so much more, is boxed.
@@ -42,33 +43,50 @@ pub(crate) struct Handshake {
 /// By token.
 #[derive(Debug, Default)]
 pub(super) struct Seats {
-    blocks: Vec<Box<[Option<Seat>]>>,
+    blocks: Vec<Block>,
     taken: usize,
     /// Keeps the node from ending while someone is here.
     resident: Option<TaskTrackerToken>,
 }
 
+/// Holds no memory while nobody is there.
+#[derive(Debug, Default)]
+struct Block {
+    seats: Box<[Option<Seat>]>,
+    taken: usize,
+}
+
 impl Seats {
     pub(super) fn insert(&mut self, token: u32, seat: Seat, resident: TaskTrackerToken) {
         let (block, index) = position(token);
-        while self.blocks.len() <= block {
-            self.blocks.push((0..BLOCK).map(|_| None).collect());
+        if self.blocks.len() <= block {
+            self.blocks.resize_with(block + 1, Block::default);
         }
-        self.blocks[block][index] = Some(seat);
+        let block = &mut self.blocks[block];
+        if block.seats.is_empty() {
+            block.seats = (0..BLOCK).map(|_| None).collect();
+        }
+        block.seats[index] = Some(seat);
+        block.taken += 1;
         self.taken += 1;
         self.resident = Some(resident);
     }
 
     pub(super) fn get_mut(&mut self, token: u32) -> Option<&mut Seat> {
         let (block, index) = position(token);
-        self.blocks.get_mut(block)?[index].as_mut()
+        self.blocks.get_mut(block)?.seats.get_mut(index)?.as_mut()
     }
 
+    /// Removes one that is there.
     pub(super) fn remove(&mut self, token: u32) {
         let (block, index) = position(token);
-        if self.blocks[block][index].take().is_some() {
-            self.taken -= 1;
+        let block = &mut self.blocks[block];
+        block.seats[index] = None;
+        block.taken -= 1;
+        if block.taken == 0 {
+            block.seats = Box::default();
         }
+        self.taken -= 1;
         if self.taken == 0 {
             self.resident = None;
         }
@@ -180,5 +198,48 @@ impl fmt::Debug for Seat {
 impl fmt::Debug for Handshake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Handshake")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+    use tokio_util::task::TaskTracker;
+
+    use super::*;
+    use crate::transport::Socket;
+
+    fn seat(stream: TcpStream) -> Seat {
+        let socket = Socket::new(stream);
+        let state = Arc::clone(socket.state());
+        let login = Box::pin(async move {
+            drop(socket);
+            None
+        });
+        Seat::Handshake(Handshake::new(login, state, Arc::new(Place::nowhere())))
+    }
+
+    #[test]
+    fn seats_are_given_back_when_everyone_has_left() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a listener");
+        let connect = || TcpStream::connect(listener.local_addr().expect("an address"));
+        let tasks = TaskTracker::new();
+        let mut seats = Seats::default();
+        let tokens = [0, 1, u32::try_from(3 * BLOCK).expect("small")];
+
+        for token in tokens {
+            assert!(seats.get_mut(token).is_none());
+            seats.insert(token, seat(connect().expect("connected")), tasks.token());
+        }
+        assert!(tokens.iter().all(|token| seats.get_mut(*token).is_some()));
+        assert_eq!(tasks.len(), 1);
+
+        for token in tokens {
+            seats.remove(token);
+            assert!(seats.get_mut(token).is_none());
+        }
+        assert!(seats.blocks.iter().all(|block| block.seats.is_empty()));
+        assert!(tasks.is_empty());
     }
 }
