@@ -6,8 +6,7 @@ use std::sync::Arc;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use halley_comet::bucket::{Buckets, Deadlines};
 use halley_comet::clock::Tick;
-use halley_comet::connection::{Connection, Place};
-use halley_comet::frame::Dialect;
+use halley_comet::connection::Connection;
 use halley_comet::ring::{Cursor, Limits, Read, Ring};
 
 const FRAME: [u8; 90] = [7; 90];
@@ -64,13 +63,7 @@ fn buckets() -> Buckets {
             expires: Tick::NEVER,
             renew: Tick::NEVER,
         };
-        let connection = Arc::new(Connection::new(
-            number,
-            key,
-            Dialect::Tcp,
-            None,
-            Place::nowhere(),
-        ));
+        let connection = Arc::new(Connection::detached(number, key));
         buckets.register(1, connection, deadlines, Tick(1));
     }
     buckets

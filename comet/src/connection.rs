@@ -1,8 +1,9 @@
 //! One client connection as the rest of the node sees it.
 //!
 //! Its event loop reads, answers and waits; a room's walker or a pusher may
-//! write to the socket from outside, under the lock of what is outgoing. Nobody ever waits for a peer while holding that lock: every write
-//! is non-blocking, and what does not fit waits for the event loop.
+//! write to the socket from outside, under the lock of what is outgoing. Nobody
+//! ever waits for a peer while holding that lock: every write is non-blocking,
+//! and what does not fit waits for the event loop.
 //!
 //! Lock order: outgoing, then the room table, a room's members, a room's logs.
 
@@ -30,8 +31,7 @@ pub use outgoing::Outgoing;
 pub(crate) use walk::Walked;
 
 use crate::clock::Tick;
-pub use crate::event_loop::Place;
-use crate::event_loop::Wakes;
+use crate::event_loop::{Place, Wakes};
 use crate::frame::{Dialect, Frame};
 use crate::tally::{DropReason, Tally};
 use closing::Closing;
@@ -67,7 +67,7 @@ pub struct Connection {
 impl Connection {
     /// A connection with the name `key` that was given the number `id` when it
     /// logged in.
-    pub fn new(
+    pub(crate) fn new(
         id: u64,
         key: Box<str>,
         dialect: Dialect,
@@ -87,6 +87,11 @@ impl Connection {
             blocked_since: AtomicU32::new(0),
             outgoing: Mutex::new(Outgoing::new(dialect)),
         }
+    }
+
+    /// One without a socket, in a loop that nobody runs: for tests and benchmarks.
+    pub fn detached(id: u64, key: Box<str>) -> Self {
+        Self::new(id, key, Dialect::Tcp, None, Place::nowhere())
     }
 
     /// The number that tells this connection from others with the same key; later logins have larger ones.

@@ -26,8 +26,7 @@ mod wakes;
 
 pub(crate) use seats::Seat;
 pub(crate) use sockets::Ready;
-pub use wakes::Place;
-pub(crate) use wakes::Wakes;
+pub(crate) use wakes::{Place, Wakes};
 
 use crate::hub::Hub;
 use crate::transport::Socket;
@@ -122,11 +121,9 @@ impl EventLoop {
 
     /// Runs until the node ends.
     pub(crate) async fn run(mut self, hub: Arc<Hub>) {
-        tokio::select! {
-            // Many connections must not share the budget of one task.
-            () = unconstrained(self.serve(&hub)) => {}
-            () = hub.serving.cancelled() => {}
-        }
+        // Many connections must not share the budget of one task.
+        let serve = unconstrained(self.serve(&hub));
+        hub.serving.run_until_cancelled(serve).await;
     }
 
     async fn serve(&mut self, hub: &Hub) {

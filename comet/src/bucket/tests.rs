@@ -3,8 +3,6 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::connection::Place;
-use crate::frame::Dialect;
 
 const DEADLINES: Deadlines = Deadlines {
     idle_ticks: 10,
@@ -13,13 +11,7 @@ const DEADLINES: Deadlines = Deadlines {
 };
 
 fn connection(id: u64, key: &str) -> Arc<Connection> {
-    Arc::new(Connection::new(
-        id,
-        key.into(),
-        Dialect::Tcp,
-        None,
-        Place::nowhere(),
-    ))
+    Arc::new(Connection::detached(id, key.into()))
 }
 
 fn register(buckets: &Buckets, connection: &Arc<Connection>) -> Registered {

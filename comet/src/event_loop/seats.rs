@@ -36,7 +36,6 @@ pub(crate) struct Handshake {
     login: Login,
     socket: Arc<Mutex<SocketState>>,
     place: Arc<Place>,
-    waker: Waker,
     is_queued: bool,
 }
 
@@ -134,7 +133,6 @@ impl Handshake {
         Self {
             login,
             socket,
-            waker: Waker::from(Arc::clone(&place)),
             place,
             is_queued: false,
         }
@@ -153,9 +151,8 @@ impl Handshake {
     fn run(&mut self) -> Poll<Option<Seat>> {
         self.is_queued = false;
         self.place.begin();
-        self.login
-            .as_mut()
-            .poll(&mut Context::from_waker(&self.waker))
+        let waker = Waker::from(Arc::clone(&self.place));
+        self.login.as_mut().poll(&mut Context::from_waker(&waker))
     }
 }
 

@@ -25,7 +25,7 @@ struct Inner {
 /// A place in a loop. Whoever keeps it longer than the loop does may wake
 /// another connection, for nothing.
 #[derive(Debug)]
-pub struct Place {
+pub(crate) struct Place {
     wakes: Arc<Wakes>,
     token: u32,
     is_woken: AtomicBool,
@@ -98,7 +98,7 @@ impl Place {
     }
 
     /// In a loop that nobody runs.
-    pub fn nowhere() -> Self {
+    pub(crate) fn nowhere() -> Self {
         Self::new(Arc::default(), 0)
     }
 

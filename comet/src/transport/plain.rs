@@ -38,11 +38,11 @@ impl Io for Plain {
     ) -> Result<Flushed, CloseReason> {
         let socket = plain(connection).map_err(|_| CloseReason::Internal)?;
         let mut flushed = Flushed::Blocked;
-        if self.0.has_room() || !outgoing.is_blocked() {
+        if self.0.take_room() || !outgoing.is_blocked() {
             flushed = outgoing.flush(&mut PlainSink(socket), slow_consumer, tally)?;
         }
         if flushed == Flushed::Blocked {
-            self.0.is_full();
+            self.0.note_full();
         }
         Ok(flushed)
     }
@@ -65,7 +65,7 @@ impl Stream for Socket {
     type Io = Plain;
 
     fn into_parts(self) -> (Option<TcpStream>, Plain) {
-        let (stream, state) = Self::into_parts(self);
+        let (stream, state) = self.take_apart();
         (Some(stream), Plain(state))
     }
 }

@@ -62,15 +62,15 @@ impl SocketState {
         Some(self.descriptor)
     }
 
-    /// It has no room now.
-    pub(super) fn is_full(&mut self) {
+    /// Takes note that it has no room now.
+    pub(super) fn note_full(&mut self) {
         if self.waits_for_room == Waits::Never {
             self.waits_for_room = Waits::Newly;
         }
     }
 
     /// Whether there may be room since it was last full; asked once.
-    pub(super) fn has_room(&mut self) -> bool {
+    pub(super) fn take_room(&mut self) -> bool {
         mem::take(&mut self.ready.to_write)
     }
 
@@ -120,7 +120,7 @@ impl Socket {
         &self.state
     }
 
-    pub(super) fn into_parts(self) -> (TcpStream, SocketState) {
+    pub(super) fn take_apart(self) -> (TcpStream, SocketState) {
         let state = *self.state.lock();
         (self.stream, state)
     }
@@ -128,7 +128,7 @@ impl Socket {
     fn written(&self, written: io::Result<usize>) -> Poll<io::Result<usize>> {
         match written {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.state.lock().is_full();
+                self.state.lock().note_full();
                 Poll::Pending
             }
             written => Poll::Ready(written),

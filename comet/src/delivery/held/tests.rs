@@ -5,8 +5,7 @@ use halley_proto::halley::delivery::RoomChanges;
 use proptest::prelude::*;
 
 use super::*;
-use crate::connection::{Connection, Place};
-use crate::frame::Dialect;
+use crate::connection::Connection;
 use crate::tally::{DropReason, Tally};
 
 const ROOMS: usize = 4;
@@ -49,13 +48,7 @@ impl Node {
     fn join(&mut self, room: &str) -> bool {
         let number = self.members.len() as u64;
         let key = number.to_string().into();
-        let connection = Arc::new(Connection::new(
-            number,
-            key,
-            Dialect::Tcp,
-            None,
-            Place::nowhere(),
-        ));
+        let connection = Arc::new(Connection::detached(number, key));
         let joined = self
             .rooms
             .join(room, &connection, &mut connection.outgoing(), || 0);
