@@ -236,9 +236,9 @@ impl Worker {
             return false;
         }
         info!(server = %self.server, from = self.target.address, to = target.address, "comet moved");
+        // The session goes on: the registry may be behind, and the comet that of
+        // which we speak already. Another run knows nothing of it.
         self.target = target;
-        self.session = new_session();
-        self.flight.start_session();
         self.failures = 0;
         self.has_left = false;
         true
@@ -359,7 +359,7 @@ async fn moved(aim: &mut watch::Receiver<Target>) {
     }
 }
 
-/// A name for what is sent to one run of one comet.
+/// A name for what is sent to one comet.
 fn new_session() -> String {
     format!("{:032x}", rand::random::<u128>())
 }

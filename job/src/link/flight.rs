@@ -35,7 +35,7 @@ pub(crate) struct Flight {
     sent_parts: usize,
     sent_bytes: usize,
     last_id: u64,
-    /// The last id that the comet can know of in this session.
+    /// The last id that the comet can know of.
     last_sent_id: u64,
     metrics: Arc<Metrics>,
     gauge: Gauge,
@@ -175,12 +175,6 @@ impl Flight {
         self.sent = 0;
         self.sent_parts = 0;
         self.sent_bytes = 0;
-    }
-
-    /// The comet is another one, which knows of nothing.
-    pub(crate) fn start_session(&mut self) {
-        self.ground();
-        self.last_sent_id = 0;
     }
 
     /// Ends what is not sent and whose deadline has passed.

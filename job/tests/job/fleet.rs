@@ -15,7 +15,7 @@ fn comet(server: &str) -> StreamComet {
 }
 
 #[tokio::test(start_paused = true)]
-async fn l11_a_comet_at_another_address_gets_what_the_old_one_did_not() {
+async fn a_comet_at_another_address_gets_what_the_old_one_did_not() {
     let (old, new) = (comet("comet-1"), comet("comet-1"));
     let fleet = Fleet::of(&[("comet-1", &old)]);
     let job = fleet.start(Config::default());
@@ -40,16 +40,28 @@ async fn l11_a_comet_at_another_address_gets_what_the_old_one_did_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_comet_started_again_at_its_address_is_another_one() {
-    let comet = comet("comet-1");
-    let fleet = Fleet::of(&[("comet-1", &comet)]);
+async fn a_registry_that_is_late_doubles_nothing() {
+    let (old, new) = (comet("comet-1"), comet("comet-1"));
+    let fleet = Fleet::of(&[("comet-1", &old)]);
     let job = fleet.start(Config::default());
-    until(|| comet.opened() == 1).await;
+    job.publish((0..10).map(|number| to_room("live://1", number)))
+        .await;
+    job.acknowledged().await;
 
+    // It is started again, and reached, before the registry says so.
+    fleet.network.take_down("comet-1");
+    fleet.network.serve("comet-1", new.services());
+    new.mute(true);
+    job.publish((10..20).map(|number| to_room("live://1", number)))
+        .await;
+    until(|| new.bodies("live://1").len() == 10).await;
     fleet.list([node("comet-1", "comet-1", 2)]);
-    until(|| comet.opened() == 2).await;
+    until(|| new.opened() == 2).await;
+    new.mute(false);
+    job.acknowledged().await;
 
-    assert_eq!(comet.sessions(), 2);
+    old.assert_got("live://1", 0..10);
+    new.assert_got("live://1", 10..20);
     job.drained().await;
 }
 
@@ -111,7 +123,7 @@ async fn a_push_to_a_server_that_the_registry_names_late_is_delivered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn l8_a_push_to_a_server_that_nobody_has_is_dropped_after_the_grace() {
+async fn a_push_to_a_server_that_nobody_has_is_dropped_after_the_grace() {
     let known = comet("comet-1");
     let fleet = Fleet::of(&[("comet-1", &known)]);
     let config = Config {
@@ -274,7 +286,7 @@ async fn a_comet_that_the_registry_lost_is_delivered_to_while_its_stream_lives()
 }
 
 #[tokio::test(start_paused = true)]
-async fn r8_the_comets_there_are_share_the_pace_of_a_broadcast() {
+async fn the_comets_there_are_share_the_pace_of_a_broadcast() {
     use halley_proto::halley::delivery::item::Target;
 
     let (one, two) = (comet("comet-1"), comet("comet-2"));
