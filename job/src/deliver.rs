@@ -113,7 +113,8 @@ impl Courier {
     async fn attempt(&self, request: &Request, deadline: Instant) -> Result<(), Failure> {
         let started = Instant::now();
         let until = deadline.min(started + self.call_timeout);
-        let answer = tokio::time::timeout_at(until, self.call(request.clone())).await;
+        let call = self.call(request.clone(), until - started);
+        let answer = tokio::time::timeout_at(until, call).await;
         let elapsed = started.elapsed();
         self.metrics.call_seconds.observe(elapsed.as_secs_f64());
         match answer {
@@ -124,20 +125,28 @@ impl Courier {
         }
     }
 
-    async fn call(&self, request: Request) -> Result<(), Status> {
+    async fn call(&self, request: Request, remaining: Duration) -> Result<(), Status> {
         match request {
             Request::Keys(request) => {
-                self.comet.push_msg(GrpcRequest::new(request)).await?;
+                self.comet.push_msg(within(remaining, request)).await?;
             }
             Request::Room(request) => {
-                self.comet.broadcast_room(GrpcRequest::new(request)).await?;
+                let request = within(remaining, request);
+                self.comet.broadcast_room(request).await?;
             }
             Request::Everyone(request) => {
-                self.comet.broadcast(GrpcRequest::new(request)).await?;
+                self.comet.broadcast(within(remaining, request)).await?;
             }
         }
         Ok(())
     }
+}
+
+/// A request that the comet too gives up then.
+fn within<T>(remaining: Duration, message: T) -> GrpcRequest<T> {
+    let mut request = GrpcRequest::new(message);
+    request.set_timeout(remaining);
+    request
 }
 
 /// Whether the comet itself answered that it will not do this.

@@ -44,13 +44,17 @@ async fn a_goim_comet_is_called_with_one_key_at_a_time() {
     }
     let taken = comet.taken();
     assert!(taken.iter().all(|taken| taken.asked.targets().len() == 1));
+    assert!(
+        taken.iter().all(|taken| taken.timeout.is_some()),
+        "a comet knows when it may stop"
+    );
     assert_eq!(job.counts().comets_by_calls, 1);
     let (_, counts) = job.drained().await;
     assert_eq!((counts.delivered, counts.comets_by_calls), (400, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn l7_a_key_that_fails_doubles_nothing_for_the_others() {
+async fn a_key_that_fails_doubles_nothing_for_the_others() {
     // As goim's comet: keys before the one that fails have got the message.
     let comet = FakeComet::new(|_, asked| {
         if asked.targets().iter().any(|key| key == "full") {
@@ -149,7 +153,7 @@ async fn a_comet_that_forgets_the_stream_is_called() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn l11_what_a_goim_comet_did_not_get_follows_it_to_its_new_address() {
+async fn what_a_goim_comet_did_not_get_follows_it_to_its_new_address() {
     let old = FakeComet::new(|_, _| Answer::Never);
     let fleet = fleet_of(&old);
     let job = fleet.start(Config::default());

@@ -8,7 +8,7 @@ use halley_job::Config;
 use super::support::{Answer, FakeComet, start, to_keys, to_room};
 
 #[tokio::test(start_paused = true)]
-async fn l10_drain_delivers_everything_accepted() {
+async fn drain_delivers_everything_accepted() {
     let comet = FakeComet::new(|_, _| Answer::TakenAfter(Duration::from_millis(20)));
     let job = start(Config::default(), &[&comet]);
 
@@ -27,7 +27,7 @@ async fn l10_drain_delivers_everything_accepted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn l2_a_record_is_acknowledged_when_all_of_it_is_delivered() {
+async fn a_record_is_acknowledged_when_all_of_it_is_delivered() {
     let slow = FakeComet::new(|_, asked| {
         if asked.targets().iter().any(|key| key == "late") {
             Answer::TakenAfter(Duration::from_secs(4))

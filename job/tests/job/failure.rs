@@ -14,7 +14,7 @@ use tonic::Status;
 use super::support::{Answer, Asked, FakeComet, start, to_everyone, to_keys, to_room};
 
 #[tokio::test(start_paused = true)]
-async fn l3_a_comet_that_comes_back_gets_what_was_pushed_meanwhile() {
+async fn a_comet_that_comes_back_gets_what_was_pushed_meanwhile() {
     let back_at = Instant::now() + Duration::from_secs(10);
     let comet = FakeComet::new(move |_, _| {
         if Instant::now() < back_at {
@@ -82,7 +82,7 @@ async fn messages_expire_one_by_one_from_a_merged_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn r8_a_broadcast_without_comets_is_counted() {
+async fn a_broadcast_without_comets_is_counted() {
     let job = start(Config::default(), &[]);
 
     job.publish([to_everyone(10, 1), to_room("live://1", 2)])
@@ -94,7 +94,7 @@ async fn r8_a_broadcast_without_comets_is_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn r9_a_job_without_comets_is_ready_and_drains() {
+async fn a_job_without_comets_is_ready_and_drains() {
     let job = start(Config::default(), &[]);
 
     while !job.readiness.is_ready() {
@@ -106,7 +106,7 @@ async fn r9_a_job_without_comets_is_ready_and_drains() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn r8_comets_share_the_pace_of_a_broadcast() {
+async fn comets_share_the_pace_of_a_broadcast() {
     let comets = [
         FakeComet::willing(),
         FakeComet::willing(),
@@ -130,7 +130,7 @@ async fn r8_comets_share_the_pace_of_a_broadcast() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn r10_a_hung_comet_does_not_stop_the_others() {
+async fn a_hung_comet_does_not_stop_the_others() {
     let (willing, hung) = (FakeComet::willing(), FakeComet::hung());
     let config = Config {
         lane_parts_max: 100,
@@ -187,7 +187,7 @@ async fn an_only_comet_that_is_hung_keeps_pushes_in_the_log() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn l7_a_key_that_fails_leaves_the_others_delivered() {
+async fn a_key_that_fails_leaves_the_others_delivered() {
     // As goim's comet: the first key whose queue is full fails the call, and
     // those after it get nothing.
     let comet = FakeComet::new(|_, asked| {
@@ -239,7 +239,7 @@ async fn a_message_that_is_refused_leaves_those_merged_with_it_delivered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn l8_a_push_to_an_unknown_server_is_counted() {
+async fn a_push_to_an_unknown_server_is_counted() {
     let comet = FakeComet::willing();
     let job = start(Config::default(), &[&comet]);
 

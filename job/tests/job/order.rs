@@ -17,7 +17,7 @@ fn moody() -> std::sync::Arc<FakeComet> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn l14_messages_of_a_room_keep_their_order_when_calls_are_repeated() {
+async fn messages_of_a_room_keep_their_order_when_calls_are_repeated() {
     let (moody, willing) = (moody(), FakeComet::willing());
     let job = start(Config::default(), &[&moody, &willing]);
     for number in 0..500 {
@@ -41,7 +41,7 @@ async fn l14_messages_of_a_room_keep_their_order_when_calls_are_repeated() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn l14_messages_of_a_key_keep_their_order_when_calls_are_repeated() {
+async fn messages_of_a_key_keep_their_order_when_calls_are_repeated() {
     let comet = moody();
     let config = Config {
         keys_per_call_max: 3,
@@ -84,7 +84,7 @@ async fn broadcasts_of_an_operation_keep_their_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn l4_no_message_is_lost_when_a_batch_ends() {
+async fn no_message_is_lost_when_a_batch_ends() {
     let comet = FakeComet::new(|call, _| {
         // Calls of all lengths, so that batches end at any moment.
         let micros = u64::try_from(call % 17).unwrap() * 700;
@@ -108,7 +108,7 @@ async fn l4_no_message_is_lost_when_a_batch_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn l5_a_burst_to_one_room_is_delivered_whole() {
+async fn a_burst_to_one_room_is_delivered_whole() {
     let comet = FakeComet::willing();
     let job = start(Config::default(), &[&comet]);
 

@@ -83,6 +83,8 @@ pub(crate) enum Answer {
 pub(crate) struct Taken {
     pub(crate) started: Instant,
     pub(crate) asked: Asked,
+    /// As gRPC writes the time that is left.
+    pub(crate) timeout: Option<String>,
 }
 
 type Behaviour = Box<dyn Fn(usize, &Asked) -> Answer + Send + Sync>;
@@ -146,8 +148,11 @@ impl FakeComet {
         );
     }
 
-    async fn answer(&self, asked: Asked) -> Result<(), Status> {
+    async fn answer<T>(&self, req: Request<T>, asked: fn(T) -> Asked) -> Result<(), Status> {
         let started = Instant::now();
+        let timeout = req.metadata().get("grpc-timeout");
+        let timeout = timeout.map(|text| text.to_str().expect("ASCII").to_owned());
+        let asked = asked(req.into_inner());
         let number = {
             let mut calls = self.calls.lock();
             *calls += 1;
@@ -159,7 +164,11 @@ impl FakeComet {
             Answer::Failed(status) => return Err(status),
             Answer::Never => std::future::pending().await,
         }
-        self.taken.lock().push(Taken { started, asked });
+        self.taken.lock().push(Taken {
+            started,
+            asked,
+            timeout,
+        });
         Ok(())
     }
 }
@@ -167,7 +176,7 @@ impl FakeComet {
 #[tonic::async_trait]
 impl Comet for FakeComet {
     async fn push_msg(&self, req: Request<PushMsgReq>) -> Result<Response<PushMsgReply>, Status> {
-        self.answer(Asked::Keys(req.into_inner())).await?;
+        self.answer(req, Asked::Keys).await?;
         Ok(Response::new(PushMsgReply {}))
     }
 
@@ -175,7 +184,7 @@ impl Comet for FakeComet {
         &self,
         req: Request<BroadcastReq>,
     ) -> Result<Response<BroadcastReply>, Status> {
-        self.answer(Asked::Everyone(req.into_inner())).await?;
+        self.answer(req, Asked::Everyone).await?;
         Ok(Response::new(BroadcastReply {}))
     }
 
@@ -183,7 +192,7 @@ impl Comet for FakeComet {
         &self,
         req: Request<BroadcastRoomReq>,
     ) -> Result<Response<BroadcastRoomReply>, Status> {
-        self.answer(Asked::Room(req.into_inner())).await?;
+        self.answer(req, Asked::Room).await?;
         Ok(Response::new(BroadcastRoomReply {}))
     }
 
