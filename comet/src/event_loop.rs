@@ -35,7 +35,7 @@ use sockets::Sockets;
 
 /// Logged-in connections that are run before other tasks get their turn: as many
 /// that were woken, and as many whose sockets are ready.
-const RUNS_MAX: usize = 128;
+const RUNS_MAX: usize = 32;
 /// Handshakes that go on between these.
 const HANDSHAKES_MAX: usize = 8;
 

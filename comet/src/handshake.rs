@@ -257,6 +257,10 @@ impl<S: Stream, F: Framing> Client<S, F> {
                 return Err(Failed::Closed(CloseReason::Replaced));
             }
         };
+        if hub.accepting.is_cancelled() {
+            // Whoever sends the clients away may have been here already.
+            connection.close(CloseReason::Draining);
+        }
         hub.metrics.connections.inc();
         let join = match reply.room_id.as_str() {
             "" => None,

@@ -190,6 +190,7 @@ async fn run(comet: Comet, end: CancellationToken) -> anyhow::Result<DrainOutcom
         () = end.cancelled() => {}
         () = hub.serving.cancelled() => {}
         ended = &mut rpc => {
+            hub.accepting.cancel();
             hub.serving.cancel();
             return Err(match ended {
                 Ok(Ok(())) => anyhow!("comet gRPC ended by itself"),
@@ -323,7 +324,9 @@ fn hub(
         0 => {
             let files =
                 halley_node::limits::raise_open_files().context("raise the open-file limit")?;
-            let clients = files.soft.saturating_sub(DESCRIPTORS_RESERVED);
+            let loops = u64::try_from(event_loops.len()).unwrap_or(u64::MAX);
+            let reserved = DESCRIPTORS_RESERVED.saturating_add(loops.saturating_mul(2));
+            let clients = files.soft.saturating_sub(reserved);
             usize::try_from(clients).unwrap_or(usize::MAX)
         }
         max => max,

@@ -30,7 +30,9 @@ pub(crate) use answer::expiry;
 /// Bytes read with one system call; shared by all connections of a thread.
 const READ_BYTES: usize = 16 << 10;
 /// Reads and calls in a row before others get their turn.
-const TURNS_MAX: usize = 16;
+const TURNS_MAX: usize = 4;
+/// Flushes of what waits for a client whose connection ends.
+const LAST_FLUSHES_MAX: usize = 16;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
@@ -300,7 +302,7 @@ impl<F: Framing, I: Io> Serve<F, I> {
     /// Writes what was pushed until now, as far as the socket takes it;
     /// `false`: it stopped where nothing else may be written.
     fn send_what_waits(&mut self, cx: &mut Context<'_>) -> bool {
-        for _ in 0..TURNS_MAX {
+        for _ in 0..LAST_FLUSHES_MAX {
             match self.flush(cx) {
                 Ok(Flushed::More) => {}
                 Ok(Flushed::All) => return true,

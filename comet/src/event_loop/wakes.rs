@@ -1,6 +1,7 @@
 //! How others have an event loop run a connection.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,8 +18,9 @@ struct Inner {
     woken: VecDeque<u32>,
     /// Of the loop's task, while it waits.
     sleeper: Option<Waker>,
-    /// Tokens that were given back, and how many there are.
-    free: Vec<u32>,
+    /// Tokens that were given back, and how many there are. The lowest is taken
+    /// next, so that those who are left after a burst come to be neighbours.
+    free: BinaryHeap<Reverse<u32>>,
     tokens: u32,
 }
 
@@ -35,15 +37,18 @@ impl Wakes {
     /// Reserves a token.
     pub(super) fn token(&self) -> u32 {
         let mut inner = self.0.lock();
-        inner.free.pop().unwrap_or_else(|| {
-            inner.tokens += 1;
-            inner.tokens - 1
-        })
+        match inner.free.pop() {
+            Some(Reverse(token)) => token,
+            None => {
+                inner.tokens += 1;
+                inner.tokens - 1
+            }
+        }
     }
 
     /// Gives a token back.
     pub(super) fn free(&self, token: u32) {
-        self.0.lock().free.push(token);
+        self.0.lock().free.push(Reverse(token));
     }
 
     #[cfg(test)]
@@ -178,14 +183,16 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_given_again_only_when_it_was_given_back() {
+    fn the_lowest_token_that_is_free_is_given() {
         let wakes = Wakes::default();
-        let (one, other) = (wakes.token(), wakes.token());
+        let tokens = [(); 4].map(|()| wakes.token());
+        assert_eq!(tokens, [0, 1, 2, 3]);
 
-        assert_ne!(one, other);
-        wakes.free(one);
-        assert_eq!(wakes.token(), one);
-        assert!(![one, other].contains(&wakes.token()));
+        for token in [1, 3, 0] {
+            wakes.free(token);
+        }
+
+        assert_eq!([(); 4].map(|()| wakes.token()), [0, 1, 3, 4]);
     }
 
     /// Threads note something and wake; whoever runs then sees it, or is run again.

@@ -1,15 +1,17 @@
 //! Draining: clients are told, bindings end, and the count is right.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use halley_wire::Op;
+use halley_wire::{AuthBody, Op};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 use crate::support::job::{TestJob, to_key};
 use crate::support::{Closed, Node, eventually, soon};
 
 #[tokio::test]
-async fn r24_clients_are_told_and_their_routes_end() {
+async fn clients_are_told_and_their_routes_end() {
     let node = Node::start().await;
     let mut tcp = node.log_in("tcp", "live://1").await;
     let mut websocket = node.websocket().await;
@@ -36,6 +38,41 @@ async fn r24_clients_are_told_and_their_routes_end() {
     let status = node.logic.state.lock().status.clone().expect("a status");
     assert!(status.draining && status.conn_count == 0);
     assert!(TcpStream::connect(node.addresses.tcp[0]).await.is_err());
+}
+
+#[tokio::test]
+async fn a_login_that_ends_while_clients_are_sent_away_holds_nothing_up() {
+    const CLIENTS: usize = 40;
+    let node = Node::start().await;
+    let gate = Arc::new(Semaphore::new(0));
+    node.logic.state.lock().gate = Some(Arc::clone(&gate));
+    let mut clients = Vec::new();
+    for number in 0..CLIENTS {
+        let mut client = node.tcp().await;
+        let key = format!("key-{number}");
+        let auth = AuthBody {
+            key,
+            ..AuthBody::default()
+        };
+        client.send(Op::AUTH, auth.to_json().as_ref()).await;
+        clients.push(client);
+    }
+    eventually("logic is asked for all", || {
+        node.metric("handshaking", &[]) == CLIENTS as u64
+    })
+    .await;
+    drop(node.status);
+
+    // At the same moment: some log in before, and some after everybody was told to go.
+    node.drain.cancel();
+    gate.add_permits(CLIENTS);
+
+    let outcome = soon("the node ends", node.done)
+        .await
+        .expect("no panic")
+        .expect("no error");
+    assert_eq!(outcome.forced, 0);
+    assert!(node.logic.state.lock().bound.is_empty());
 }
 
 #[tokio::test]

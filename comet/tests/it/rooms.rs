@@ -6,7 +6,7 @@ use halley_wire::Op;
 use crate::support::{Node, eventually};
 
 #[tokio::test]
-async fn r3_changing_to_the_same_room_changes_nothing() {
+async fn changing_to_the_same_room_changes_nothing() {
     let node = Node::start().await;
     let mut client = node.log_in("a", "live://1").await;
 
@@ -22,7 +22,7 @@ async fn r3_changing_to_the_same_room_changes_nothing() {
 }
 
 #[tokio::test]
-async fn r23_the_count_is_that_of_the_current_room() {
+async fn the_count_is_that_of_the_current_room() {
     let node = Node::start().await;
     let mut mover = node.log_in("a", "live://1").await;
     let mut others = Vec::new();
@@ -57,7 +57,7 @@ async fn members_on_other_nodes_are_counted() {
 }
 
 #[tokio::test]
-async fn r7_a_room_name_that_is_not_text_stops_nothing() {
+async fn a_room_name_that_is_not_text_stops_nothing() {
     let node = Node::start().await;
     let mut client = node.log_in("a", "live://1").await;
 
@@ -72,7 +72,7 @@ async fn r7_a_room_name_that_is_not_text_stops_nothing() {
 }
 
 #[tokio::test]
-async fn r4_rooms_end_and_begin_under_their_members_feet() {
+async fn rooms_end_and_begin_under_their_members_feet() {
     let node = Node::start().await;
     let movers = (0..8).map(|number| {
         let node = &node;
@@ -102,7 +102,7 @@ async fn r4_rooms_end_and_begin_under_their_members_feet() {
 }
 
 #[tokio::test]
-async fn s5_rooms_beyond_the_grant_are_not_joined() {
+async fn rooms_beyond_the_grant_are_not_joined() {
     let node = Node::start().await;
     node.logic.state.lock().grant = Some(Grant {
         restrict_rooms: true,
@@ -148,7 +148,7 @@ async fn sub_and_unsub_change_what_is_accepted() {
 }
 
 #[tokio::test]
-async fn r6_echoes_are_the_clients_own_bytes() {
+async fn echoes_are_the_clients_own_bytes() {
     let node = Node::start().await;
     let mut client = node.log_in("a", "").await;
     for number in 0..200 {
@@ -176,7 +176,7 @@ async fn logic_learns_what_the_node_is() {
 }
 
 #[tokio::test]
-async fn r15_addresses_are_counted_right_across_replaced_logins() {
+async fn addresses_are_counted_right_across_replaced_logins() {
     let node = Node::start().await;
     let counted = |expected: i64| {
         let node = &node;
@@ -221,4 +221,27 @@ async fn a_hot_room_is_told_of() {
     assert_eq!(node.metric("hot_rooms", &[]), 1);
     let name = r#"hot_room_deliveries_per_second{room="live://\"1\""} "#;
     assert!(node.metrics().contains(name));
+}
+
+#[tokio::test]
+async fn a_quiet_room_does_not_wait_for_the_pass_over_a_busy_one() {
+    const BUSY: u64 = 600;
+    let node = Node::start().await;
+    let mut busy = Vec::new();
+    for number in 0..BUSY {
+        let key = format!("busy-{number}");
+        busy.push(node.log_in(&key, "live://busy").await);
+    }
+    let mut quiet = node.log_in("quiet", "live://quiet").await;
+
+    node.push_room("live://busy", &[(1000, b"for many")]).await;
+    node.push_room("live://quiet", &[(1000, b"for one")]).await;
+    assert_eq!(quiet.next().await.body, "for one");
+
+    // On the one thread of this test nothing but the pass's yields let the quiet one in.
+    let delivered = node.metric("push_outcomes_total", &["\"delivered\""]);
+    assert!(delivered < BUSY, "{delivered} were before it");
+    for member in &mut busy {
+        assert_eq!(member.next().await.body, "for many");
+    }
 }

@@ -1,6 +1,7 @@
 //! A logic that trusts clients, remembers what it was asked, and can be hung.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use halley_proto::goim::logic::logic_server::Logic;
 use halley_proto::goim::logic::{
@@ -11,6 +12,7 @@ use halley_proto::halley::node::{Grant, HotRooms, NodeStatus};
 use halley_proto::metadata;
 use halley_wire::AuthBody;
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 
@@ -42,6 +44,8 @@ pub(crate) struct State {
     /// Nanoseconds; 0: eight minutes.
     pub(crate) heartbeat_ns: i64,
     pub(crate) is_hung: bool,
+    /// What each login takes a permit of.
+    pub(crate) gate: Option<Arc<Semaphore>>,
 }
 
 impl TestLogic {
@@ -59,6 +63,10 @@ impl Logic for TestLogic {
         request: Request<ConnectReq>,
     ) -> Result<Response<ConnectReply>, Status> {
         self.maybe_hang().await;
+        let gate = self.state.lock().gate.clone();
+        if let Some(gate) = gate {
+            gate.acquire().await.expect("it stays open").forget();
+        }
         let number = metadata::connection(request.metadata()).expect("comet numbers connections");
         let is_refresh = metadata::is_refresh(request.metadata());
         let request = request.into_inner();
