@@ -1,6 +1,7 @@
 //! From accept to login: TLS, the WebSocket upgrade, and packets up to the one
 //! that authenticates. One deadline covers all of it.
 
+use std::error::Error as _;
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use halley_wire::{CloseReason, Header, Op};
 use tokio::io::{AsyncWriteExt, ReadBuf};
+use tonic::{Code, Status};
 
 use crate::admission::{HandshakePermit, Permit};
 use crate::bucket::{Deadlines, Registered};
@@ -134,9 +136,14 @@ impl<S: Stream, F: Framing> Client<S, F> {
         match self.hub.calls.connect(number, token, cookie, false).await {
             Ok(login) => self.serve(number, header, login),
             Err(status) => {
-                tracing::debug!(error = status.message(), "login refused");
-                self.refuse(CloseReason::AuthFailed).await;
-                Err(Failed::Closed(CloseReason::AuthFailed))
+                tracing::debug!(error = status.message(), "login failed");
+                let reason = if is_refusal(&status) {
+                    CloseReason::AuthFailed
+                } else {
+                    CloseReason::Unavailable
+                };
+                self.refuse(reason).await;
+                Err(Failed::Closed(reason))
             }
         }
     }
@@ -279,6 +286,16 @@ impl<S: Stream, F: Framing> Client<S, F> {
         );
         serve.answer_login(join);
         Ok(serve)
+    }
+}
+
+/// Whether logic has decided against a login; whatever else fails is no decision.
+fn is_refusal(status: &Status) -> bool {
+    match status.code() {
+        Code::Unauthenticated | Code::PermissionDenied | Code::InvalidArgument => true,
+        // goim's logic says it so. From the transport it has a cause.
+        Code::Unknown => status.source().is_none(),
+        _ => false,
     }
 }
 

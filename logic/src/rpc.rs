@@ -293,7 +293,8 @@ impl From<ConnectError> for Status {
             ConnectError::Auth(error @ AuthError::Unavailable(_)) => {
                 Self::unavailable(error.to_string())
             }
-            ConnectError::Sessions(error) => unknown(&error),
+            // To a comet an unknown error is a refusal, as goim's logic words it.
+            ConnectError::Sessions(error) => Self::internal(error.to_string()),
             ConnectError::Shed(error) => Self::resource_exhausted(error.to_string()),
         }
     }

@@ -17,8 +17,6 @@ pub enum CloseReason {
     TooLarge,
     /// The client broke the rules of WebSocket framing.
     WebSocketProtocol,
-    /// The client was not logged in by the handshake deadline.
-    HandshakeTimeout,
     /// The login was refused. TCP clients are closed without a reply.
     AuthFailed,
     /// The client sent too many packets before it logged in.
@@ -35,21 +33,20 @@ pub enum CloseReason {
     GrantExpired,
     /// The server restarts; the client reconnects elsewhere.
     Draining,
-    /// The server is at one of its limits.
-    Refused,
+    /// Nobody could decide on the login.
+    Unavailable,
     /// The server is at fault.
     Internal,
 }
 
 impl CloseReason {
     /// Every reason.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 15] = [
         Self::PeerClosed,
         Self::IoError,
         Self::Malformed,
         Self::TooLarge,
         Self::WebSocketProtocol,
-        Self::HandshakeTimeout,
         Self::AuthFailed,
         Self::TooManyBeforeAuth,
         Self::IdleTimeout,
@@ -58,7 +55,7 @@ impl CloseReason {
         Self::WriteTimeout,
         Self::GrantExpired,
         Self::Draining,
-        Self::Refused,
+        Self::Unavailable,
         Self::Internal,
     ];
 
@@ -70,7 +67,6 @@ impl CloseReason {
             Self::Malformed => "malformed",
             Self::TooLarge => "too_large",
             Self::WebSocketProtocol => "websocket_protocol",
-            Self::HandshakeTimeout => "handshake_timeout",
             Self::AuthFailed => "auth_failed",
             Self::TooManyBeforeAuth => "too_many_before_auth",
             Self::IdleTimeout => "idle_timeout",
@@ -79,7 +75,7 @@ impl CloseReason {
             Self::WriteTimeout => "write_timeout",
             Self::GrantExpired => "grant_expired",
             Self::Draining => "draining",
-            Self::Refused => "refused",
+            Self::Unavailable => "unavailable",
             Self::Internal => "internal",
         }
     }
@@ -94,8 +90,7 @@ impl CloseReason {
             Self::TooLarge => 1009,
             Self::IoError | Self::Internal => 1011,
             Self::Draining => 1012,
-            Self::Refused => 1013,
-            Self::HandshakeTimeout => 4000,
+            Self::Unavailable => 1013,
             Self::AuthFailed => 4001,
             Self::TooManyBeforeAuth => 4002,
             Self::IdleTimeout => 4003,
@@ -114,7 +109,6 @@ impl CloseReason {
             Self::Malformed => "malformed packet",
             Self::TooLarge => "packet or message too large",
             Self::WebSocketProtocol => "websocket protocol error",
-            Self::HandshakeTimeout => "no login in time",
             Self::AuthFailed => "login refused",
             Self::TooManyBeforeAuth => "too many packets before login",
             Self::IdleTimeout => "no heartbeat in time",
@@ -123,7 +117,7 @@ impl CloseReason {
             Self::WriteTimeout => "not reading",
             Self::GrantExpired => "login expired",
             Self::Draining => "server restarting",
-            Self::Refused => "server at its limit, try again later",
+            Self::Unavailable => "no login now, try again later",
             Self::Internal => "internal error",
         }
     }

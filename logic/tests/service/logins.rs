@@ -145,7 +145,7 @@ async fn a_login_fails_when_the_sessions_do() {
 
     let status = client.connect("comet-1", None, "{}").await.unwrap_err();
 
-    assert_eq!(status.code(), Code::Unknown);
+    assert_eq!(status.code(), Code::Internal);
     assert_eq!(
         node.metric("halley_logic_connects_total{outcome=\"sessions_failed\"}"),
         1
@@ -153,7 +153,7 @@ async fn a_login_fails_when_the_sessions_do() {
 }
 
 #[tokio::test]
-async fn s3_a_client_is_only_who_its_token_says() {
+async fn a_client_is_only_who_its_token_says() {
     let (node, _file) = with_jwt();
     let mut client = node.client().await;
     let exp = in_10_minutes_s();
@@ -180,7 +180,7 @@ async fn s3_a_client_is_only_who_its_token_says() {
 }
 
 #[tokio::test]
-async fn s5_a_room_outside_of_the_grant_is_no_place_to_start() {
+async fn a_room_outside_of_the_grant_is_no_place_to_start() {
     let (node, _file) = with_jwt();
     let token = token(&json!({"mid": 7, "exp": in_10_minutes_s(), "rooms": []}));
     let body = json!({"token": token, "room_id": "live://1"});
@@ -244,7 +244,7 @@ async fn a_login_nobody_can_decide_about_is_unavailable() {
 }
 
 #[tokio::test]
-async fn s12_tokens_are_in_no_log_and_no_answer() {
+async fn tokens_are_in_no_log_and_no_answer() {
     let log = Log::default();
     let _guard = tracing::subscriber::set_default(
         tracing_subscriber::fmt()
