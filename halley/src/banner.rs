@@ -75,7 +75,9 @@ impl Banner {
 
     pub(crate) fn job(&mut self, registry: &RegistryConfig) {
         let comets = match registry.kind {
-            RegistryKind::Fixed => format!("{} comets", registry.fixed.comets.len()),
+            RegistryKind::Auto | RegistryKind::Fixed => {
+                format!("{} comets", registry.fixed.comets.len())
+            }
             RegistryKind::Dns => "the comets in DNS".to_owned(),
             RegistryKind::Redis => "the comets in Redis".to_owned(),
             RegistryKind::Discovery => "the comets in discovery".to_owned(),

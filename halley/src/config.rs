@@ -132,7 +132,10 @@ impl Config {
         for (key, value) in sets {
             loader = loader.set(key, value)?;
         }
-        Ok(loader.load()?)
+        let mut config: Self = loader.load()?;
+        let has_redis = config.sessions.kind == SessionsKind::Redis;
+        config.registry.decide(has_redis);
+        Ok(config)
     }
 
     /// Every key with its comment and its value in force; secrets are hidden.
@@ -167,7 +170,7 @@ impl Config {
                 self.logic.check_public(&binds).map_err(explain)?;
             }
             Role::Comet => ensure!(
-                self.registry.kind != RegistryKind::Fixed || !self.registry.fixed.logics.is_empty(),
+                !self.registry.is_fixed() || !self.registry.fixed.logics.is_empty(),
                 "registry.fixed.logics is empty: a comet alone needs the gRPC address of a logic, \
                  or another registry.kind"
             ),
@@ -191,7 +194,7 @@ impl Config {
 
     /// Whether the registry knows no comet beside those of this process.
     pub(crate) fn is_alone(&self) -> bool {
-        self.registry.kind == RegistryKind::Fixed && self.registry.fixed.comets.is_empty()
+        self.registry.is_fixed() && self.registry.fixed.comets.is_empty()
     }
 
     /// Whether the registry also tells how busy nodes are, and who is draining.

@@ -34,8 +34,10 @@ pub struct RegistryConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RegistryKind {
-    /// A list in the configuration.
+    /// Not chosen: see [`RegistryConfig::decide`].
     #[default]
+    Auto,
+    /// A list in the configuration.
     Fixed,
     /// DNS records, polled.
     Dns,
@@ -71,10 +73,27 @@ impl RegistryError {
 }
 
 impl RegistryConfig {
+    /// Chooses a kind where none is chosen: leases in the Redis that a system
+    /// has for its sessions, unless it lists its nodes.
+    pub fn decide(&mut self, has_redis: bool) {
+        if self.kind == RegistryKind::Auto {
+            self.kind = if has_redis && self.fixed == FixedConfig::default() {
+                RegistryKind::Redis
+            } else {
+                RegistryKind::Fixed
+            };
+        }
+    }
+
+    /// Whether it is the list in the configuration.
+    pub fn is_fixed(&self) -> bool {
+        matches!(self.kind, RegistryKind::Auto | RegistryKind::Fixed)
+    }
+
     /// Checks what the types cannot, of the registry that is chosen.
     pub fn check(&self) -> Result<(), RegistryError> {
         match self.kind {
-            RegistryKind::Fixed => FixedRegistry::new(&self.fixed).map(drop),
+            RegistryKind::Auto | RegistryKind::Fixed => FixedRegistry::new(&self.fixed).map(drop),
             RegistryKind::Dns => self.dns.check(),
             RegistryKind::Redis => self.redis.check(),
             RegistryKind::Discovery => self.discovery.check(),
@@ -89,7 +108,7 @@ pub fn build(
 ) -> Result<Arc<dyn Registry>, RegistryError> {
     let backoff = config.backoff;
     Ok(match config.kind {
-        RegistryKind::Fixed => Arc::new(FixedRegistry::new(&config.fixed)?),
+        RegistryKind::Auto | RegistryKind::Fixed => Arc::new(FixedRegistry::new(&config.fixed)?),
         RegistryKind::Dns => Arc::new(DnsRegistry::new(&config.dns, backoff)?),
         RegistryKind::Redis => {
             let redis = redis.ok_or_else(|| {
@@ -129,6 +148,29 @@ mod tests {
         config(RegistryKind::Redis).check().unwrap();
         let problem = build(&config(RegistryKind::Redis), None).unwrap_err();
         assert_eq!(problem.key, "kind");
+    }
+
+    #[test]
+    fn without_a_choice_redis_has_the_leases_of_whoever_lists_nothing() {
+        let listed = FixedConfig {
+            logics: vec!["127.0.0.1:3119".to_owned()],
+            ..FixedConfig::default()
+        };
+        for (has_redis, fixed, chosen) in [
+            (false, FixedConfig::default(), RegistryKind::Fixed),
+            (true, FixedConfig::default(), RegistryKind::Redis),
+            (true, listed, RegistryKind::Fixed),
+        ] {
+            let mut config = RegistryConfig {
+                fixed,
+                ..RegistryConfig::default()
+            };
+            config.decide(has_redis);
+            assert_eq!(config.kind, chosen);
+        }
+        let mut chosen = config(RegistryKind::Dns);
+        chosen.decide(true);
+        assert_eq!(chosen.kind, RegistryKind::Dns);
     }
 
     #[test]
