@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use halley_node::budget::Budget;
 use halley_node::grpc::Tried;
 use halley_proto::goim::logic::logic_server::Logic;
 use halley_proto::goim::logic::{
@@ -27,11 +28,8 @@ use crate::bucket::Identity;
 use crate::config::LogicCalls;
 use crate::metrics::Metrics;
 
-mod budget;
 #[cfg(test)]
 mod tests;
-
-use budget::Budget;
 
 /// See the [module](self).
 pub(crate) struct Calls {

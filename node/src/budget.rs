@@ -1,5 +1,5 @@
 //! How many calls may be tried again: a part of those made lately, so that
-//! retries cannot multiply the load on a logic that is in trouble.
+//! retries cannot multiply the load on whoever is in trouble.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ const SLOT: Duration = Duration::from_secs(1);
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(super) struct Budget {
+pub struct Budget {
     /// Retries for each hundred calls of the window.
     percent: u32,
     /// Retries in the window that are allowed without calls.
@@ -31,7 +31,9 @@ struct Slot {
 }
 
 impl Budget {
-    pub(super) fn new(percent: u32, retries_min: u32) -> Self {
+    /// `percent` retries for each hundred calls of the last ten seconds, or
+    /// `retries_min` in these, whichever is more.
+    pub fn new(percent: u32, retries_min: u32) -> Self {
         Self {
             percent,
             retries_min,
@@ -41,12 +43,12 @@ impl Budget {
     }
 
     /// Counts a call, not its retries.
-    pub(super) fn call(&self) {
+    pub fn call(&self) {
         self.with_slot(|slot, _| slot.calls += 1);
     }
 
     /// Takes the right to try one call again, if there is one.
-    pub(super) fn take(&self) -> bool {
+    pub fn take(&self) -> bool {
         self.with_slot(|slot, allowed| {
             slot.retries += u64::from(allowed);
             allowed

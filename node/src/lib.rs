@@ -9,6 +9,7 @@
 
 pub mod admin;
 pub mod breaker;
+pub mod budget;
 pub mod config;
 pub mod grpc;
 pub mod limits;

@@ -14,6 +14,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use halley_node::breaker::{Breaker, Change, Limits};
+use halley_node::budget::Budget;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, StatusCode, Url};
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,7 @@ pub(crate) struct Webhook {
     config: WebhookConfig,
     answers: Answers,
     breaker: Arc<Breaker>,
+    budget: Budget,
     permits: Semaphore,
     metrics: Arc<Metrics>,
 }
@@ -84,6 +86,7 @@ impl Webhook {
                 open_max: config.breaker_open,
                 probes_max: config.breaker_probes_max,
             }),
+            budget: Budget::new(config.retry_percent_max, config.retries_min),
             permits: Semaphore::new(config.concurrent_max.min(Semaphore::MAX_PERMITS)),
             config: config.clone(),
             metrics,
@@ -118,6 +121,7 @@ impl Webhook {
             .map_err(|_| AuthError::Malformed("cannot be written as json"))?
             .into();
         let mut failures = 0;
+        self.budget.call();
         loop {
             let permit = self
                 .breaker
@@ -138,7 +142,8 @@ impl Webhook {
             };
             report(permit.failure(Instant::now()));
             failures += 1;
-            if !failure.is_worth_another || failures > self.config.retries_max {
+            let may_retry = failure.is_worth_another && failures <= self.config.retries_max;
+            if !may_retry || !self.budget.take() {
                 return Err(AuthError::Unavailable(failure.text()));
             }
             sleep(self.config.backoff.pause(failures)).await;

@@ -114,6 +114,12 @@ pub struct WebhookConfig {
     pub timeout: Duration,
     /// Further attempts when the service cannot be reached or fails.
     pub retries_max: u32,
+    /// Further attempts of all logins, in percent of those of the last ten
+    /// seconds.
+    pub retry_percent_max: u32,
+    /// Further attempts within ten seconds that are allowed however few logins
+    /// there are.
+    pub retries_min: u32,
     /// Pauses before further attempts.
     pub backoff: Backoff,
     /// Requests at a time; further logins are refused.
@@ -143,6 +149,8 @@ impl Default for WebhookConfig {
             url: String::new(),
             timeout: Duration::from_secs(1),
             retries_max: 1,
+            retry_percent_max: 10,
+            retries_min: 10,
             backoff: Backoff {
                 min: Duration::from_millis(50),
                 max: Duration::from_millis(500),

@@ -130,7 +130,23 @@ async fn a_service_out_of_reach_is_tried_again() {
 }
 
 #[tokio::test]
-async fn r22_a_silent_service_is_given_up_after_one_deadline() {
+async fn further_attempts_have_a_budget() {
+    let server = answering(500, "").await;
+    let (webhook, _) = webhook(&server.url, |config| {
+        config.retries_max = 1;
+        config.retry_percent_max = 0;
+        config.retries_min = 2;
+    });
+
+    for token in ["1", "2", "3", "4", "5"] {
+        assert!(login(&webhook, token).await.is_err());
+    }
+
+    assert_eq!(server.received().len(), 5 + 2);
+}
+
+#[tokio::test]
+async fn a_silent_service_is_given_up_after_one_deadline() {
     let server = Server::start(|_, _| Reply::Silence).await;
     let (webhook, measured) = webhook(&server.url, |config| {
         config.timeout = Duration::from_millis(100);
