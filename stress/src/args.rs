@@ -173,7 +173,7 @@ impl StressArgs {
             Scenario::Idle(args) => (connecting(args.connections, args.rate), args.duration),
             Scenario::Room(args) => (
                 connecting(args.members, args.connect_rate),
-                args.pushes.time(),
+                args.pushes.time() + args.calm * 2,
             ),
             Scenario::Rooms(args) => (
                 connecting(args.members, args.connect_rate),

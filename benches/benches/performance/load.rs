@@ -4,19 +4,10 @@
 //! report that are shown; `docs/stress.md` has their meaning.
 
 use std::path::Path;
-use std::process::Stdio;
-use std::time::Duration;
-
-use anyhow::{Context as _, ensure};
-use serde_json::Value;
-use tokio::process::Command;
-use tokio::time::timeout;
 
 use crate::figure::{Sample, Target};
+use crate::scenario::{Scenario, number};
 use crate::server::Server;
-
-/// How long a scenario may take.
-const PATIENCE: Duration = Duration::from_mins(3);
 
 /// See the [module](self).
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +26,8 @@ pub(crate) struct Shown {
     unit: &'static str,
     /// Where it is in the report.
     pointer: &'static str,
+    /// What it is divided by: its name, and where that is.
+    over: Option<(&'static str, &'static str)>,
     /// What the report's unit is multiplied by.
     scale: f64,
     target: Option<Target>,
@@ -45,12 +38,20 @@ const fn shown(name: &'static str, unit: &'static str, pointer: &'static str) ->
         name,
         unit,
         pointer,
+        over: None,
         scale: 1.0,
         target: None,
     }
 }
 
 impl Shown {
+    const fn over(self, name: &'static str, pointer: &'static str) -> Self {
+        Self {
+            over: Some((name, pointer)),
+            ..self
+        }
+    }
+
     const fn scaled(self, scale: f64) -> Self {
         Self { scale, ..self }
     }
@@ -71,6 +72,7 @@ impl Shown {
 }
 
 const LOST: Shown = shown("lost", "messages", "/deliveries/lost").at_most(0.0);
+const REORDERED: Shown = shown("out of order", "messages", "/deliveries/reordered").at_most(0.0);
 const DELIVERIES: Shown = shown("deliveries", "/s", "/deliveries/per_second");
 const SERVER_CPU: Shown = shown(
     "CPU of the server",
@@ -101,6 +103,7 @@ const STORM: &[Shown] = &[
     )
     .scaled(1e-3)
     .at_most(1000.0),
+    shown("refused handshakes", "tries", "/storms/0/refused").at_most(0.0),
 ];
 
 /// Every case.
@@ -111,6 +114,7 @@ pub(crate) const LOADS: &[Load] = &[
         tls: false,
         figures: &[
             LOST,
+            REORDERED,
             DELIVERIES,
             SERVER_CPU.at_most(0.9),
             P50,
@@ -123,6 +127,7 @@ pub(crate) const LOADS: &[Load] = &[
         tls: false,
         figures: &[
             LOST,
+            REORDERED,
             DELIVERIES,
             SERVER_CPU.at_most(0.35),
             P50,
@@ -135,6 +140,7 @@ pub(crate) const LOADS: &[Load] = &[
         tls: false,
         figures: &[
             LOST,
+            REORDERED,
             shown("pushes", "/s", "/pushes/per_second").at_least(40_000.0),
             shown(
                 "CPU of the server",
@@ -152,6 +158,7 @@ pub(crate) const LOADS: &[Load] = &[
         tls: false,
         figures: &[
             LOST,
+            REORDERED,
             shown("pushes", "/s", "/pushes/per_second").at_least(200_000.0),
             shown(
                 "CPU of the server",
@@ -187,6 +194,17 @@ pub(crate) const LOADS: &[Load] = &[
         figures: IDLE_TLS,
     },
     Load {
+        name: "1,000 messages to a room of 15,000",
+        stress: "room -n 15000 --rate 100 --size 80 --duration 10s --calm 12s --connect-rate 5000",
+        tls: false,
+        figures: &[
+            LOST,
+            shown("memory of the process", "× before them", MEMORY.pointer)
+                .over("bytes before them", "/server/bytes_per_connection")
+                .at_most(1.1),
+        ],
+    },
+    Load {
         name: "new connections in 128 lanes, TCP",
         stress: "storm --churn -n 100 --concurrency 128 --duration 5s --transport tcp",
         tls: false,
@@ -209,57 +227,24 @@ pub(crate) const LOADS: &[Load] = &[
 impl Load {
     pub(crate) async fn run(&self, halley: &Path) -> anyhow::Result<Vec<Sample>> {
         let server = Server::start(halley).await?;
-        let report = self.report(halley, &server).await?;
+        let report = Scenario::start(halley, &server, self.stress, self.tls)?;
+        let report = report.report().await?;
         let samples = self.figures.iter().map(|shown| {
-            let value = report.pointer(shown.pointer).and_then(Value::as_f64);
+            let mut value = number(&report, shown.pointer)? * shown.scale;
+            let mut beside = Vec::new();
+            if let Some((name, pointer)) = shown.over {
+                let over = number(&report, pointer)?;
+                value /= over;
+                beside.push((name, over));
+            }
             Ok(Sample {
                 figure: format!("{}: {}", self.name, shown.name),
                 unit: shown.unit,
-                value: value.with_context(|| format!("no {} in the report", shown.pointer))?
-                    * shown.scale,
+                value,
                 target: shown.target,
-                beside: Vec::new(),
+                beside,
             })
         });
         samples.collect()
-    }
-
-    /// Runs the scenario. One that found something amiss has a report too.
-    async fn report(&self, halley: &Path, server: &Server) -> anyhow::Result<Value> {
-        let mut stress = Command::new(halley);
-        stress
-            .arg("stress")
-            .args(self.stress.split(' '))
-            .arg("--json")
-            .arg(format!("--server-pid={}", server.pid()?));
-        if self.tls {
-            stress
-                .arg(format!("--tcp=tls://{}", server.tls_tcp))
-                .arg(format!("--ws=wss://{}/sub", server.tls_websocket))
-                .arg(format!("--ca={}", server.certificate().display()));
-        } else {
-            stress
-                .arg(format!("--tcp={}", server.tcp))
-                .arg(format!("--ws=ws://{}/sub", server.websocket));
-        }
-        if self.stress.starts_with("room ") || self.stress.starts_with("push ") {
-            stress.arg(format!("--http=http://{}", server.http));
-        }
-        stress
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .kill_on_drop(true);
-        let output = timeout(PATIENCE, stress.output()).await;
-        let output = output.context("halley stress hangs")??;
-        ensure!(
-            !output.stdout.is_empty(),
-            "halley stress ended with {}",
-            output.status
-        );
-        let report: Value = serde_json::from_slice(&output.stdout).context("read the report")?;
-        if let Some(problems) = report["problems"].as_array().filter(|all| !all.is_empty()) {
-            eprintln!("  {}: {problems:?}", self.name);
-        }
-        Ok(report)
     }
 }

@@ -22,10 +22,12 @@ mod figure;
 mod job;
 mod load;
 mod machine;
+mod neighbours;
 mod process;
 mod protocol;
 mod raw;
 mod reader;
+mod scenario;
 mod server;
 
 use fanout::FanOut;
@@ -61,6 +63,7 @@ struct Args {
 enum Case {
     FanOut(FanOut),
     Load(&'static Load),
+    Neighbours,
 }
 
 const MEMBERS: [usize; 3] = [1_000, 5_000, 10_000];
@@ -133,7 +136,9 @@ fn cases() -> impl Iterator<Item = Case> {
     let fan_outs = speaks
         .into_iter()
         .flat_map(|speaks| MEMBERS.map(|members| Case::FanOut(FanOut { members, speaks })));
-    fan_outs.chain(LOADS.iter().map(Case::Load))
+    fan_outs
+        .chain(LOADS.iter().map(Case::Load))
+        .chain([Case::Neighbours])
 }
 
 impl Case {
@@ -141,6 +146,7 @@ impl Case {
         match self {
             Self::FanOut(case) => case.name(),
             Self::Load(case) => case.name.to_owned(),
+            Self::Neighbours => neighbours::NAME.to_owned(),
         }
     }
 
@@ -148,6 +154,7 @@ impl Case {
         match self {
             Self::FanOut(case) => case.run(halley).await,
             Self::Load(case) => case.run(halley).await,
+            Self::Neighbours => neighbours::run(halley).await,
         }
     }
 }

@@ -37,6 +37,10 @@ pub(crate) struct RoomArgs {
     /// Pushes per second, sent on time whatever the answers do.
     #[arg(short, long, default_value_t = 10.0, value_parser = rate)]
     pub(crate) rate: f64,
+    /// How long to leave the server alone before the first push, and again after the last message, before its memory is
+    /// looked at.
+    #[arg(long, default_value = "0s", value_parser = duration)]
+    pub(crate) calm: Duration,
     /// Connections to open per second.
     #[arg(long, default_value_t = 2000.0, value_parser = rate)]
     pub(crate) connect_rate: f64,

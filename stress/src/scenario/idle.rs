@@ -2,14 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use tokio::time::Instant;
-
 use super::run::{Members, Run};
 use super::{Finished, Stage};
 use crate::args::IdleArgs;
 use crate::kernel::Kernel;
 use crate::messages::Layout;
-use crate::progress::{seconds_since, show, words};
 
 /// How long heartbeats may take to be answered at the end.
 const SETTLE_MS: u64 = 5_000;
@@ -23,12 +20,7 @@ pub(super) async fn run(args: &IdleArgs, stage: &Stage<'_>) -> anyhow::Result<Fi
         run.own.kernel = Some((before, after));
     }
     run.crew.begin().await?;
-    let (start, progress) = (Instant::now(), run.crew.progress());
-    let hold = tokio::time::sleep(args.duration);
-    let hold = run.interrupt.token.run_until_cancelled(hold);
-    let describe = || (seconds_since(start), words(progress()));
-    show("hold", args.duration.as_secs(), describe, hold).await;
-    run.readings.end = run.server.read();
+    run.readings.end = run.rest(args.duration).await;
     let settled = run.crew.settle(&BTreeMap::new(), SETTLE_MS).await?;
     Ok(run.finish(settled))
 }

@@ -25,7 +25,13 @@ pub(super) async fn one(args: &RoomArgs, stage: &Stage<'_>) -> anyhow::Result<Fi
         lanes: args.concurrency.into(),
         batch: None,
     };
+    if !args.calm.is_zero() {
+        run.readings.connected = run.rest(args.calm).await;
+    }
     let settled = run.push(&target, vec![load], &args.pushes).await?;
+    if !args.calm.is_zero() {
+        run.readings.end = run.rest(args.calm).await;
+    }
     Ok(run.finish(settled))
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::time::Instant;
 
 use super::{Finished, Stage, milliseconds};
 use crate::args::{CommonArgs, PushesArgs};
@@ -17,12 +18,12 @@ use crate::crew::Crew;
 use crate::expect::Expectation;
 use crate::interrupt::Interrupt;
 use crate::messages::{Day, Layout, Opened, Plan, Settled, TransportMix};
-use crate::progress::{show, words};
+use crate::progress::{seconds_since, show, words};
 use crate::pusher::{Load, Pushed, Target, push};
 use crate::report::{Findings, Own, Pushing, Readings, Report};
 use crate::sampler::Sampler;
 use crate::series::Series;
-use crate::server::Server;
+use crate::server::{Reading, Server};
 
 /// Descriptors of a process that are not members: standard streams, epoll, timers, pushing lanes.
 const FILES_RESERVED: u64 = 512;
@@ -150,6 +151,16 @@ impl Run {
             pushes,
             pushing: None,
         })
+    }
+
+    /// Leaves the connections alone for a while; what the server's processes use then.
+    pub(super) async fn rest(&self, duration: Duration) -> Option<Reading> {
+        let (start, progress) = (Instant::now(), self.crew.progress());
+        let hold = tokio::time::sleep(duration);
+        let hold = self.interrupt.token.run_until_cancelled(hold);
+        let describe = || (seconds_since(start), words(progress()));
+        show("hold", duration.as_secs(), describe, hold).await;
+        self.server.read()
     }
 
     /// Pushes all loads at the same time and waits for what comes of them.

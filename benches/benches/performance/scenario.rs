@@ -1,0 +1,93 @@
+//! A scenario of `halley stress`, against a server of the measurement.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::server::Server;
+
+/// How long a scenario may take.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
+
+/// One that runs, killed with this value.
+#[derive(Debug)]
+pub(crate) struct Scenario {
+    flags: &'static str,
+    child: Child,
+}
+
+impl Scenario {
+    /// `flags` are the scenario's name and what it is told beside the addresses.
+    pub(crate) fn start(
+        halley: &Path,
+        server: &Server,
+        flags: &'static str,
+        tls: bool,
+    ) -> anyhow::Result<Self> {
+        let mut stress = Command::new(halley);
+        stress
+            .arg("stress")
+            .args(flags.split(' '))
+            .arg("--json")
+            .arg(format!("--server-pid={}", server.pid()?));
+        if tls {
+            stress
+                .arg(format!("--tcp=tls://{}", server.tls_tcp))
+                .arg(format!("--ws=wss://{}/sub", server.tls_websocket))
+                .arg(format!("--ca={}", server.certificate().display()));
+        } else {
+            stress
+                .arg(format!("--tcp=tcp://{}", server.tcp))
+                .arg(format!("--ws=ws://{}/sub", server.websocket));
+        }
+        if ["room ", "rooms ", "push "]
+            .iter()
+            .any(|name| flags.starts_with(name))
+        {
+            stress.arg(format!("--http=http://{}", server.http));
+        }
+        let child = stress
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("start halley stress {flags}"))?;
+        Ok(Self { flags, child })
+    }
+
+    /// Whether it has not ended yet.
+    pub(crate) fn is_running(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+
+    /// What it found. One that found something amiss has a report too.
+    pub(crate) async fn report(self) -> anyhow::Result<Value> {
+        let Self { flags, child } = self;
+        let output = timeout(PATIENCE, child.wait_with_output()).await;
+        let output = output.with_context(|| format!("halley stress {flags} hangs"))??;
+        ensure!(
+            !output.stdout.is_empty(),
+            "halley stress {flags} ended with {}",
+            output.status
+        );
+        let report: Value = serde_json::from_slice(&output.stdout).context("read the report")?;
+        if let Some(problems) = report["problems"].as_array().filter(|all| !all.is_empty()) {
+            eprintln!("  halley stress {flags}: {problems:?}");
+        }
+        Ok(report)
+    }
+}
+
+/// The number at that place of a report, or the sum of all that are there.
+pub(crate) fn number(report: &Value, pointer: &str) -> anyhow::Result<f64> {
+    let value = match report.pointer(pointer) {
+        Some(Value::Object(counts)) => counts.values().map(Value::as_f64).sum(),
+        value => value.and_then(Value::as_f64),
+    };
+    value.with_context(|| format!("no {pointer} in the report"))
+}
