@@ -118,6 +118,23 @@ fn halley(args: &[&str], config: &str, variables: &Variables) -> Result<(), Stri
 }
 
 #[test]
+fn the_image_is_built_from_all_that_a_build_reads() {
+    let let_in = read("deploy/Dockerfile.dockerignore");
+    let let_in: Vec<_> = let_in
+        .lines()
+        .filter_map(|line| line.strip_prefix('!'))
+        .collect();
+    let manifest: toml::Table = read("Cargo.toml").parse().expect("TOML");
+    let members = manifest["workspace"]["members"].as_array().expect("a list");
+    let members = members.iter().filter_map(toml::Value::as_str);
+    // The allocator's settings are in `.cargo`; the binary shows the reference file.
+    let others = [".cargo", "Cargo.toml", "Cargo.lock", "halley.toml"];
+    for needed in members.chain(others) {
+        assert!(let_in.contains(&needed), "{needed} is left out");
+    }
+}
+
+#[test]
 fn every_variable_is_a_key() {
     let deploy = repository().join("deploy");
     let mut seen = 0;
