@@ -23,7 +23,18 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 pub(crate) async fn what_cannot_be_delivered_is_counted_and_passed_over(cluster: &mut Cluster) {
     let user = (55, KEY, "live://behind");
     let mut client = Client::log_in(Transport::Tcp, cluster.comets[0].tcp, user).await;
-    let before = dropped(cluster).await;
+    let mut expected = Vec::new();
+    for (metric, label, more) in [
+        ("halley_job_push_outcomes_total", r#"reason="malformed""#, 1),
+        (
+            "halley_job_push_outcomes_total",
+            r#"reason="unknown_server""#,
+            1,
+        ),
+        ("halley_kafka_dead_letters_total", "", 2),
+    ] {
+        expected.push((metric, label, counted(cluster, metric, label).await + more));
+    }
     let good = PushMsg {
         r#type: Type::Push.into(),
         operation: 1000,
@@ -50,10 +61,12 @@ pub(crate) async fn what_cannot_be_delivered_is_counted_and_passed_over(cluster:
     send(cluster, &good.encode_to_vec()).await;
 
     assert_eq!(client.message().await, "good");
-    found("what was dropped is counted", async || {
-        (dropped(cluster).await == before + 2).then_some(())
-    })
-    .await;
+    for (metric, label, count) in expected {
+        found(&format!("{count} {metric} {label}"), async || {
+            (counted(cluster, metric, label).await == count).then_some(())
+        })
+        .await;
+    }
     let dead = dead_letters(cluster, 2);
     assert_eq!(dead[0].0, [0xff; 16]);
     assert_eq!(dead[1].0, room_no_text);
@@ -85,12 +98,12 @@ async fn send(cluster: &Cluster, value: &[u8]) {
     producer.send(record, PATIENCE).await.expect("sent");
 }
 
-/// What the jobs count as dropped.
-async fn dropped(cluster: &Cluster) -> u64 {
+/// What the jobs count of a metric's samples with this label.
+async fn counted(cluster: &Cluster, metric: &str, label: &str) -> u64 {
     let mut sum = 0;
     for job in &cluster.jobs {
         let samples = job.metrics().await.expect("metrics");
-        sum += samples.sum("halley_job_push_outcomes_total", &["outcome=\"dropped\""]);
+        sum += samples.sum(metric, &[label]);
     }
     sum
 }

@@ -4,21 +4,27 @@
 
 use std::fs;
 
-use crate::support::{Halley, http, push};
+use crate::support::{Halley, Listening, http, push};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-#[test]
-fn a_push_travels_through_three_processes() {
-    let (logic, at_logic) = Halley::serve(&["logic"]);
-    let peers = format!("--set=registry.fixed.logics={}", at_logic.at("logic grpc"));
+/// A logic, a comet and a job.
+fn three() -> [(Halley, Listening); 3] {
     let admin = "--set=admin.bind=127.0.0.1:0";
+    let (logic, at_logic) = Halley::serve(&["logic", admin]);
+    let peers = format!("--set=registry.fixed.logics={}", at_logic.at("logic grpc"));
     let (comet, at_comet) = Halley::serve(&["comet", &peers, admin]);
     let comets = format!(
         "--set=registry.fixed.comets=[{{ server = 'comet-test', addr = '{}' }}]",
         at_comet.at("comet grpc")
     );
-    let (job, _) = Halley::serve(&["job", &peers, &comets]);
+    let job = Halley::serve(&["job", &peers, &comets, admin]);
+    [(logic, at_logic), (comet, at_comet), job]
+}
+
+#[test]
+fn a_push_travels_through_three_processes() {
+    let [(logic, at_logic), (comet, at_comet), (job, _)] = three();
 
     let url = at_comet.at("tcp ");
     let args = ["connect", &url, "--room", "live://1000", "--count", "1"];
@@ -40,6 +46,24 @@ fn a_push_travels_through_three_processes() {
             "{name}: {}",
             ended.stderr
         );
+    }
+}
+
+#[test]
+fn each_role_can_be_told_to_drain() {
+    let [logic, comet, job] = three();
+
+    for (name, (process, at)) in [("job", job), ("comet", comet), ("logic", logic)] {
+        let drain = Halley::start(&["drain", "--admin", &at.admin().to_string()]).end();
+        let ended = process.end();
+
+        assert_eq!(drain.code, Some(0), "{name}: {}", drain.stderr);
+        assert!(
+            drain.stdout.starts_with("drained: ") && drain.stdout.ends_with(", 0 forced"),
+            "{name}: {}",
+            drain.stdout
+        );
+        assert_eq!(ended.code, Some(0), "{name}: {}", ended.stderr);
     }
 }
 
