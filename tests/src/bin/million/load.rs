@@ -28,6 +28,7 @@ pub(crate) struct Found {
     /// What the load tool found.
     pub(crate) stress: Value,
     pub(crate) standing: Standing,
+    pub(crate) cpu: Cpu,
     /// Least memory that was available.
     pub(crate) free_min: u64,
     pub(crate) took: Duration,
@@ -45,6 +46,14 @@ pub(crate) struct Standing {
     pub(crate) workers: u64,
     pub(crate) worker_count: usize,
     pub(crate) slab: Growth,
+}
+
+/// Seconds of CPU time while pushing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cpu {
+    pub(crate) comets: f64,
+    pub(crate) logic: f64,
+    pub(crate) job: f64,
 }
 
 /// Bytes before the first connection and with all.
@@ -93,10 +102,11 @@ pub(crate) async fn run(halley: &Path, fleet: &Fleet, connections: u32) -> anyho
         sleep(LOOK_AGAIN).await;
     }
     let text = read.await.context("read the output")??;
-    let stress = serde_json::from_str(&text).context("understand the report")?;
+    let stress: Value = serde_json::from_str(&text).context("understand the report")?;
     Ok(Found {
         connections,
         comets: fleet.comets.len(),
+        cpu: Cpu::of(fleet, &stress),
         stress,
         standing: standing.context("not all connections were open at the same time")?,
         free_min,
@@ -188,6 +198,27 @@ async fn ask(fleet: &Fleet, path: &str) -> anyhow::Result<Value> {
         bail!("{path}: {text}");
     }
     Ok(answer["data"].take())
+}
+
+impl Cpu {
+    /// Of each process, as the load tool has read it.
+    fn of(fleet: &Fleet, stress: &Value) -> Self {
+        let processes = stress["server"]["processes"].as_array();
+        let of = |node: &halley_tests::cluster::Node| {
+            let process = processes.into_iter().flatten().find(|process| {
+                let pid = process["pid"].as_u64();
+                pid.is_some() && pid == node.pid().map(u64::from)
+            });
+            process.map_or(f64::NAN, |process| {
+                process["cpu_seconds"].as_f64().unwrap_or(f64::NAN)
+            })
+        };
+        Self {
+            comets: fleet.comets.iter().map(of).sum(),
+            logic: of(&fleet.logic),
+            job: of(&fleet.job),
+        }
+    }
 }
 
 impl Reading {

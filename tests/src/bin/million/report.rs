@@ -10,7 +10,10 @@ use crate::{FREE_MIN_BYTES, gib};
 /// The report, and whether everything is as it should be.
 pub(crate) fn report(found: &Found) -> (String, bool) {
     let Found {
-        stress, standing, ..
+        stress,
+        standing,
+        cpu,
+        ..
     } = found;
     let connections = u64::from(found.connections);
     let in_rooms: u64 = standing.rooms.iter().sum();
@@ -53,16 +56,24 @@ pub(crate) fn report(found: &Found) -> (String, bool) {
         ),
     );
     let deliveries = &stress["deliveries"];
-    let broadcasts = broadcasts(stress, connections);
+    let expected = to_everyone(stress, "expected");
     line(
         "pushes",
         format!(
-            "{} accepted, {broadcasts} of them to everyone",
-            stress["pushes"]["accepted"]
+            "{} accepted, {} of them to everyone",
+            stress["pushes"]["accepted"],
+            expected / connections.max(1),
         ),
     );
     line(
-        "deliveries",
+        "deliveries to everyone",
+        format!(
+            "{} of {expected}, {connections} for each",
+            to_everyone(stress, "received"),
+        ),
+    );
+    line(
+        "deliveries in all",
         format!(
             "{} of {}; lost {}, duplicated {}, reordered {}; {:.0} per second",
             deliveries["received"],
@@ -77,8 +88,11 @@ pub(crate) fn report(found: &Found) -> (String, bool) {
     line(
         "server CPU",
         format!(
-            "{:.1} s while pushing, {:.2} s per million deliveries",
+            "{:.1} s while pushing: comets {:.1}, logic {:.2}, job {:.2}; {:.2} s per million deliveries",
             number(&stress["server"]["cpu_seconds"]),
+            cpu.comets,
+            cpu.logic,
+            cpu.job,
             number(&stress["server"]["cpu_seconds_per_million"]),
         ),
     );
@@ -135,12 +149,12 @@ fn add(text: &mut String, name: &str, value: &str) {
     let _ = writeln!(text, "{name:<24}{value}");
 }
 
-/// Pushes to everyone: what was expected beyond the rooms, of each connection.
-fn broadcasts(stress: &Value, connections: u64) -> u64 {
+/// Deliveries beyond those to the rooms.
+fn to_everyone(stress: &Value, field: &str) -> u64 {
     let in_rooms = stress["rooms"]["largest"].as_array().into_iter().flatten();
-    let in_rooms: u64 = in_rooms.filter_map(|room| room["expected"].as_u64()).sum();
-    let all = stress["deliveries"]["expected"].as_u64().unwrap_or(0);
-    all.saturating_sub(in_rooms) / connections.max(1)
+    let in_rooms: u64 = in_rooms.filter_map(|room| room[field].as_u64()).sum();
+    let all = stress["deliveries"][field].as_u64().unwrap_or(0);
+    all.saturating_sub(in_rooms)
 }
 
 fn number(value: &Value) -> f64 {
