@@ -91,8 +91,8 @@ pub(crate) enum Target {
     Mids(Vec<i64>),
     /// The members of the room of this name.
     Room(String),
-    /// Every connection, at most `speed` per second and bucket of a comet; 0
-    /// means at once.
+    /// Every connection, at most `speed` per second over all comets; 0 means at
+    /// once.
     Everyone { speed: i32 },
 }
 

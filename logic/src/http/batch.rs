@@ -1,7 +1,7 @@
 //! The body of `/v1/push`: many messages, each to targets of its own.
 //!
 //! What is wrong with one message is told in its result and concerns no other
-//! one. The others are taken together or not at all.
+//! one. The others are given to the push log in one step.
 
 use std::borrow::Cow;
 
