@@ -83,14 +83,14 @@ macro_rules! sessions {
             [
                 what_is_bound_is_found,
                 the_newer_binding_of_a_key_wins,
-                l1_a_late_unbind_leaves_the_newer_binding,
-                l1_the_newest_of_two_servers_in_turn_is_found,
+                a_late_unbind_leaves_the_newer_binding,
+                the_newest_of_two_servers_in_turn_is_found,
                 a_peer_without_connection_numbers_unbinds_by_server,
                 a_binding_made_twice_is_one,
                 renewal_binds_again_what_is_gone,
                 renewal_leaves_a_newer_binding,
                 anonymous_users_are_not_found_by_user,
-                r14_rooms_that_became_empty_vanish,
+                rooms_that_became_empty_vanish,
             ]
         );
     };

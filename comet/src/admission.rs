@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn s8_each_bound_refuses_and_recovers() {
+    fn each_bound_refuses_and_recovers() {
         let refused = |admission: &Arc<Admission>| admission.admit(HERE).err();
 
         let admission = limits(1, 0, 9);

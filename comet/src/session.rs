@@ -162,14 +162,14 @@ mod tests {
     }
 
     #[test]
-    fn r7_a_room_name_that_is_not_text_is_refused() {
+    fn a_room_name_that_is_not_text_is_refused() {
         let action = on_packet(&packet(Op::CHANGE_ROOM, b"\xff\xfe"), None, LIMITS);
         let refused = RoomChange::Refused(RefusedRoom::NotUtf8);
         assert_eq!(action, Action::ChangeRoom(refused));
     }
 
     #[test]
-    fn s5_a_grant_limits_rooms_and_operations() {
+    fn a_grant_limits_rooms_and_operations() {
         let grant = restricted();
         let act = |op, body| on_packet(&packet(op, body), Some(&grant), LIMITS);
 

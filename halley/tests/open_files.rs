@@ -132,7 +132,7 @@ fn metric(http: SocketAddr, name: &str) -> u64 {
 }
 
 #[test]
-fn r2_a_server_without_open_files_goes_on_when_it_has_some_again() {
+fn a_server_without_open_files_goes_on_when_it_has_some_again() {
     let server = Server::start();
     let tcp = server.address("tcp");
     let http = server.address("http");

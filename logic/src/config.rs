@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn s3_insecure_authentication_is_refused_in_public() {
+    fn insecure_authentication_is_refused_in_public() {
         let mut config = Config::default();
         config.http.bind = "0.0.0.0:0".parse().unwrap();
 
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn s3_every_bind_is_looked_at() {
+    fn every_bind_is_looked_at() {
         let config = Config::default();
         let loopback: [SocketAddr; 3] =
             ["127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1"].map(|bind| bind.parse().unwrap());
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn r27_a_limit_of_zero_is_named() {
+    fn a_limit_of_zero_is_named() {
         let mut config = Config::default();
         config.http.connections_max = 0;
 

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn r18_the_type_is_matched_whole() {
+    async fn the_type_is_matched_whole() {
         let online = online();
         let told = rooms(&[
             ("live://1", 2),

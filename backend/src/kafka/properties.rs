@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn s12_secrets_are_not_shown() {
+    fn secrets_are_not_shown() {
         let secrets = [
             "sasl.password",
             "ssl.key.password",

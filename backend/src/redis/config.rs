@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn s12_passwords_are_not_shown() {
+    fn passwords_are_not_shown() {
         let urls: Urls = [
             "redis://:visible@a:1/0",
             "redis://user:vis@ible@b",

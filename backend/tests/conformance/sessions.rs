@@ -67,7 +67,7 @@ pub(crate) async fn the_newer_binding_of_a_key_wins(sessions: Arc<dyn Sessions>)
     assert_eq!(of_mids(&*sessions, &[2]).await, [pair("a", "t")]);
 }
 
-pub(crate) async fn l1_a_late_unbind_leaves_the_newer_binding(sessions: Arc<dyn Sessions>) {
+pub(crate) async fn a_late_unbind_leaves_the_newer_binding(sessions: Arc<dyn Sessions>) {
     sessions.bind(binding(1, "a", "s", 1)).await.unwrap();
     sessions.bind(binding(1, "a", "s", 2)).await.unwrap();
     assert!(!sessions.unbind_if(1, "a", "s", Some(1)).await.unwrap());
@@ -82,7 +82,7 @@ pub(crate) async fn l1_a_late_unbind_leaves_the_newer_binding(sessions: Arc<dyn 
 /// A client goes from one server to another and back, a thousand times, while
 /// its old connections renew and unbind late, in any order, also at the very
 /// time of a new login.
-pub(crate) async fn l1_the_newest_of_two_servers_in_turn_is_found(sessions: Arc<dyn Sessions>) {
+pub(crate) async fn the_newest_of_two_servers_in_turn_is_found(sessions: Arc<dyn Sessions>) {
     const TURNS: u64 = 1000;
     let mut random = StdRng::seed_from_u64(5);
     let mut old: Vec<Binding> = Vec::new();
@@ -180,7 +180,7 @@ pub(crate) async fn anonymous_users_are_not_found_by_user(sessions: Arc<dyn Sess
     assert!(sessions.unbind_if(-5, "b", "s", Some(2)).await.unwrap());
 }
 
-pub(crate) async fn r14_rooms_that_became_empty_vanish(sessions: Arc<dyn Sessions>) {
+pub(crate) async fn rooms_that_became_empty_vanish(sessions: Arc<dyn Sessions>) {
     let rooms = |rooms: &[(&str, i32)]| -> HashMap<String, i32> {
         rooms
             .iter()

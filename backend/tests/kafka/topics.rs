@@ -20,7 +20,7 @@ async fn a_missing_topic_is_an_error_if_it_is_not_to_be_made() {
 }
 
 #[tokio::test]
-async fn l13_a_new_group_begins_with_what_was_accepted_before_it() {
+async fn a_new_group_begins_with_what_was_accepted_before_it() {
     let log = log("earliest", |_| {});
     log.publish(vec![message("a", 1)]).await.unwrap();
 

@@ -53,7 +53,7 @@ fn a_walk_keeps_about_the_order_of_the_logins() {
 }
 
 #[test]
-fn l1_a_late_removal_leaves_the_newer_connection() {
+fn a_late_removal_leaves_the_newer_connection() {
     let buckets = Buckets::new(4);
     let (old, new) = (connection(1, "dev-1"), connection(2, "dev-1"));
     let old_slot = slot(&register(&buckets, &old));

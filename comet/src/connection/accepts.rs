@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn s8_a_full_set_takes_no_more() {
+    fn a_full_set_takes_no_more() {
         let sets = AcceptSets::default();
         let mut accepts = Accepts::default();
 

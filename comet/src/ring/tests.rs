@@ -73,7 +73,7 @@ fn a_pass_merges_what_members_sealed() {
 }
 
 #[test]
-fn r25_a_log_read_to_its_head_holds_no_memory() {
+fn a_log_read_to_its_head_holds_no_memory() {
     let mut ring = Ring::new(ROOMY, Cursor::new(0));
     append(&mut ring, &vec![7; 100_000], 1);
     ring.seal();

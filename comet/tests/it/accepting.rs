@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use crate::support::{Client, Node, eventually};
 
 #[tokio::test]
-async fn s8_a_full_node_refuses_and_recovers() {
+async fn a_full_node_refuses_and_recovers() {
     let node = Node::start_with(|config| config.limits.connections_max = 2).await;
     let first = node.log_in("a", "").await;
     let _second = node.log_in("b", "").await;
@@ -23,7 +23,7 @@ async fn s8_a_full_node_refuses_and_recovers() {
 }
 
 #[tokio::test]
-async fn s8_handshakes_are_bounded() {
+async fn handshakes_are_bounded() {
     let node = Node::start_with(|config| config.limits.handshakes_max = 1).await;
     let idle = node.tcp().await;
     eventually("one handshake", || node.metric("handshaking", &[]) == 1).await;

@@ -17,7 +17,7 @@ fn packet(packet_len: i32, header_len: i16, op: i32, body: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn r26_malformed_packets_close_their_connection_alone() {
+async fn malformed_packets_close_their_connection_alone() {
     let node = Node::start().await;
     let mut witness = node.log_in("witness", "live://1").await;
     let cases = [
@@ -48,7 +48,7 @@ async fn r26_malformed_packets_close_their_connection_alone() {
 }
 
 #[tokio::test]
-async fn s1_s2_a_packet_longer_than_its_websocket_message_closes() {
+async fn a_packet_longer_than_its_websocket_message_closes() {
     let node = Node::start().await;
     let cases = [
         (packet(100, 16, 2, b"short"), 1007),
@@ -70,7 +70,7 @@ async fn s1_s2_a_packet_longer_than_its_websocket_message_closes() {
 }
 
 #[tokio::test]
-async fn s9_only_a_few_packets_are_ignored_before_the_login() {
+async fn only_a_few_packets_are_ignored_before_the_login() {
     let node = Node::start_with(|config| config.limits.packets_before_auth_max = 3).await;
     let mut patient = node.tcp().await;
     for _ in 0..3 {
@@ -90,7 +90,7 @@ async fn s9_only_a_few_packets_are_ignored_before_the_login() {
 }
 
 #[tokio::test]
-async fn s7_an_endless_upgrade_request_is_refused() {
+async fn an_endless_upgrade_request_is_refused() {
     let node = Node::start().await;
     let mut client = crate::support::Client::tcp(node.addresses.websocket[0]).await;
 
@@ -141,7 +141,7 @@ async fn a_malformed_batch_from_job_is_refused_and_counted() {
 }
 
 #[tokio::test]
-async fn r5_pipelined_requests_are_answered_in_order() {
+async fn pipelined_requests_are_answered_in_order() {
     let node = Node::start().await;
     for is_websocket in [false, true] {
         let mut client = if is_websocket {

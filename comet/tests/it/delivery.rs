@@ -46,7 +46,7 @@ async fn a_batch_counts_its_messages() {
 }
 
 #[tokio::test]
-async fn l7_one_missing_key_changes_nothing_for_the_others() {
+async fn one_missing_key_changes_nothing_for_the_others() {
     let node = Node::start().await;
     let mut first = node.log_in("first", "").await;
     let mut deaf = node.log_in("deaf", "").await;
@@ -80,7 +80,7 @@ async fn a_broadcast_reaches_everyone_who_accepts_it() {
 }
 
 #[tokio::test]
-async fn r11_paced_broadcasts_are_bounded() {
+async fn paced_broadcasts_are_bounded() {
     let node = Node::start_with(|config| config.broadcast.paced_max = 1).await;
     let mut client = node.log_in("a", "").await;
     let mut other = node.log_in("b", "").await;

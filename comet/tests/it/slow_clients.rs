@@ -20,7 +20,7 @@ async fn stuck(node: &Node, key: &str, room: &str) -> Client {
 }
 
 #[tokio::test]
-async fn l6_a_room_member_that_lags_skips_and_is_counted() {
+async fn a_room_member_that_lags_skips_and_is_counted() {
     let node = Node::start_with(tight).await;
     let mut slow = stuck(&node, "slow", "live://1").await;
     let mut quick = node.log_in("quick", "live://1").await;
@@ -92,7 +92,7 @@ async fn a_full_outbox_drops_for_its_own_connection_only() {
 }
 
 #[tokio::test]
-async fn r21_a_client_that_stops_reading_is_closed_at_the_write_deadline() {
+async fn a_client_that_stops_reading_is_closed_at_the_write_deadline() {
     let node = Node::start_with(|config| {
         tight(config);
         config.delivery.write_deadline = Duration::from_millis(500);

@@ -5,7 +5,7 @@ use halley_wire::{Header, Op, packet, ws};
 use crate::support::{Client, Closed, Node, PONG};
 
 #[tokio::test]
-async fn r12_a_ping_is_answered_at_once() {
+async fn a_ping_is_answered_at_once() {
     let node = Node::start().await;
     let mut client = node.websocket().await;
     let mut ping = Vec::new();

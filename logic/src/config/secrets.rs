@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn s12_secrets_are_not_shown() {
+    fn secrets_are_not_shown() {
         let secrets = parse(r#"["visible"]"#);
 
         assert_eq!(format!("{secrets:?}"), r#"["(hidden)"]"#);

@@ -133,7 +133,7 @@ async fn draining_and_weightless_nodes_get_no_clients() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn r19_silent_nodes_are_forgotten_however_many() {
+async fn silent_nodes_are_forgotten_however_many() {
     let nodes = Nodes::new(config(), None);
     for at in 0..10 {
         nodes.observe(status(&format!("n{at}"), "", 10, 1));
@@ -179,7 +179,7 @@ async fn nonsense_counts_do_no_harm() {
 }
 
 #[tokio::test]
-async fn r20_the_most_specific_network_names_the_region() {
+async fn the_most_specific_network_names_the_region() {
     let nodes = Nodes::new(config(), None);
     let region = |address: &str| nodes.region_of(Some(address.parse().unwrap()));
 

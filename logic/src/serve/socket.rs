@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn r21_a_peer_that_does_not_read_is_given_up() {
+    async fn a_peer_that_does_not_read_is_given_up() {
         let now = CancellationToken::new();
         let (mut socket, _peer) = pair(Duration::from_millis(100), &now).await;
 

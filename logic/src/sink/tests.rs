@@ -199,7 +199,7 @@ async fn what_the_receiver_refuses_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn r22_a_silent_receiver_is_given_up_after_its_deadlines() {
+async fn a_silent_receiver_is_given_up_after_its_deadlines() {
     let server = Server::start(|_, _| Reply::Silence).await;
     let setup = Setup::new(&server, |config| {
         config.timeout = Duration::from_millis(50);

@@ -217,7 +217,7 @@ async fn hot_rooms_are_those_of_all_comets() {
 }
 
 #[tokio::test]
-async fn r17_a_negative_limit_is_an_error_and_no_crash() {
+async fn a_negative_limit_is_an_error_and_no_crash() {
     let harness = start();
     for limit in ["-1", "-9223372036854775808"] {
         let path = format!("/goim/online/top?type=live&limit={limit}");
@@ -368,7 +368,7 @@ async fn rooms_and_broadcasts_are_one_record() {
 }
 
 #[tokio::test]
-async fn l12_nobody_online_publishes_nothing() {
+async fn nobody_online_publishes_nothing() {
     let harness = start();
 
     let answer = harness

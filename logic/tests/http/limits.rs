@@ -11,7 +11,7 @@ use crate::harness::{Harness, LogMood};
 const PUSH: &str = "/goim/push/room?operation=1&type=live&room=1";
 
 #[tokio::test]
-async fn s4_pushes_need_a_key_when_there_are_keys() {
+async fn pushes_need_a_key_when_there_are_keys() {
     let harness = Harness::start(|config| {
         config
             .http
@@ -43,7 +43,7 @@ async fn s4_pushes_need_a_key_when_there_are_keys() {
 }
 
 #[tokio::test]
-async fn s6_a_body_has_a_limit() {
+async fn a_body_has_a_limit() {
     let harness = Harness::start(|config| config.http.body_bytes_max = 1000);
 
     let fits = harness.send("POST", PUSH, &[0; 1000]).await;
@@ -158,7 +158,7 @@ async fn a_request_has_a_deadline() {
 }
 
 #[tokio::test]
-async fn s11_a_forwarded_address_is_believed_from_trusted_proxies_only() {
+async fn a_forwarded_address_is_believed_from_trusted_proxies_only() {
     let forwarded = "X-Forwarded-For: 10.1.2.3\r\n";
     let first_node = async |is_trusted: bool| {
         let harness = Harness::start(|config| {
@@ -211,7 +211,7 @@ async fn the_demo_page_can_be_turned_off() {
 }
 
 #[tokio::test]
-async fn r28_requests_and_pushes_are_counted() {
+async fn requests_and_pushes_are_counted() {
     let harness = Harness::start(|_| ());
     harness.bind(0, "a", "s1").await;
     harness

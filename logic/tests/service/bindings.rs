@@ -16,7 +16,7 @@ async fn a_disconnect_removes_the_binding() {
 }
 
 #[tokio::test]
-async fn l1_a_late_disconnect_of_the_same_server_removes_nothing() {
+async fn a_late_disconnect_of_the_same_server_removes_nothing() {
     let node = Node::start(|_| {});
     let mut client = node.client().await;
     client.connect("comet-1", Some(1), LOGIN).await.unwrap();
@@ -28,7 +28,7 @@ async fn l1_a_late_disconnect_of_the_same_server_removes_nothing() {
 }
 
 #[tokio::test]
-async fn l1_a_late_disconnect_of_another_server_removes_nothing() {
+async fn a_late_disconnect_of_another_server_removes_nothing() {
     let node = Node::start(|_| {});
     let mut client = node.client().await;
     client.connect("comet-1", Some(1), LOGIN).await.unwrap();
@@ -40,7 +40,7 @@ async fn l1_a_late_disconnect_of_another_server_removes_nothing() {
 }
 
 #[tokio::test]
-async fn l1_of_goims_comets_the_server_is_compared() {
+async fn of_goims_comets_the_server_is_compared() {
     let node = Node::start(|_| {});
     let mut client = node.client().await;
     client.connect("comet-1", None, LOGIN).await.unwrap();

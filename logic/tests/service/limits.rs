@@ -40,7 +40,7 @@ fn build_with(config: Config, trust: Trust) -> anyhow::Result<Logic> {
 }
 
 #[tokio::test]
-async fn r22_a_call_ends_although_the_sessions_hang() {
+async fn a_call_ends_although_the_sessions_hang() {
     let node = Node::start(|config| config.rpc.request_timeout = Duration::from_millis(100));
     let mut client = node.client().await;
     *node.sessions.mood.lock() = Mood::Hang;
@@ -105,7 +105,7 @@ async fn what_is_beyond_the_limit_is_turned_away_but_questions_are_not() {
 }
 
 #[tokio::test]
-async fn s6_a_head_that_does_not_end_is_given_up() {
+async fn a_head_that_does_not_end_is_given_up() {
     let node = Node::start(|config| config.http.head_timeout = Duration::from_millis(100));
 
     for start in [
@@ -124,7 +124,7 @@ async fn s6_a_head_that_does_not_end_is_given_up() {
 }
 
 #[tokio::test]
-async fn s6_an_idle_connection_is_given_up() {
+async fn an_idle_connection_is_given_up() {
     let node = Node::start(|config| config.http.head_timeout = Duration::from_millis(100));
     let mut stream = TcpStream::connect(node.addresses.http).await.unwrap();
 
@@ -142,7 +142,7 @@ async fn s6_an_idle_connection_is_given_up() {
 }
 
 #[tokio::test]
-async fn s6_a_head_has_a_size() {
+async fn a_head_has_a_size() {
     let node = Node::start(|config| config.http.head_bytes_max = 8192);
     let long = "x".repeat(10_000);
 
@@ -156,7 +156,7 @@ async fn s6_a_head_has_a_size() {
 }
 
 #[tokio::test]
-async fn s8_connections_beyond_the_limit_wait_for_their_turn() {
+async fn connections_beyond_the_limit_wait_for_their_turn() {
     let node = Node::start(|config| config.http.connections_max = 1);
     let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let mut first = TcpStream::connect(node.addresses.http).await.unwrap();
@@ -180,7 +180,7 @@ async fn s8_connections_beyond_the_limit_wait_for_their_turn() {
 }
 
 #[tokio::test]
-async fn s13_insecure_logic_is_not_built_in_public() {
+async fn insecure_logic_is_not_built_in_public() {
     let public: SocketAddr = "0.0.0.0:0".parse().unwrap();
     let mut by_http = config();
     by_http.http.bind = public;
@@ -215,7 +215,7 @@ async fn grpc_is_not_served_in_public_without_trust() {
 }
 
 #[tokio::test]
-async fn r27_a_file_that_is_not_there_is_named() {
+async fn a_file_that_is_not_there_is_named() {
     let mut config = config();
     config.http.keys_file = Some("/nonexistent/keys".into());
 
@@ -225,7 +225,7 @@ async fn r27_a_file_that_is_not_there_is_named() {
 }
 
 #[tokio::test]
-async fn r27_an_address_that_is_taken_is_named() {
+async fn an_address_that_is_taken_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut config = config();
     config.rpc.bind = taken.local_addr().unwrap();
@@ -237,7 +237,7 @@ async fn r27_an_address_that_is_taken_is_named() {
 }
 
 #[tokio::test]
-async fn r28_the_node_can_be_watched() {
+async fn the_node_can_be_watched() {
     let node = Node::start(|_| {});
     let mut client = node.client().await;
     client.connect("comet-1", None, "{}").await.unwrap();

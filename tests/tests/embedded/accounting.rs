@@ -90,7 +90,7 @@ async fn pushes_in_are_the_sum_of_their_outcomes() {
 }
 
 #[tokio::test]
-async fn r8_pushes_while_nobody_is_connected_are_offline() {
+async fn pushes_while_nobody_is_connected_are_offline() {
     let gateway = Gateway::start();
 
     gateway.api.push_ok("all?", "to nobody").await;

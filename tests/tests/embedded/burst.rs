@@ -91,7 +91,7 @@ async fn arrives(gateway: &Gateway, what: &'static str, pushes: usize) -> usize 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn l5_a_burst_of_20000_to_a_room_arrives() {
+async fn a_burst_of_20000_to_a_room_arrives() {
     let gateway = Gateway::start();
 
     let accepted = arrives(&gateway, "room?type=live&room=1", 20_000).await;
@@ -101,7 +101,7 @@ async fn l5_a_burst_of_20000_to_a_room_arrives() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn l5_a_full_push_log_refuses_and_loses_nothing() {
+async fn a_full_push_log_refuses_and_loses_nothing() {
     let gateway = Gateway::start_with(|settings| settings.push_log.records_max = 64);
 
     let accepted = arrives(&gateway, "room?type=live&room=1", 6_000).await;
@@ -111,7 +111,7 @@ async fn l5_a_full_push_log_refuses_and_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn l6_a_burst_to_keys_arrives() {
+async fn a_burst_to_keys_arrives() {
     let gateway = Gateway::start_with(|settings| settings.push_log.records_max = 64);
 
     let keys = "keys?keys=key-0&keys=key-1&keys=key-2";

@@ -122,7 +122,7 @@ fn expect_told(transport: Transport, heard: &Heard) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn l10_what_was_accepted_is_delivered_before_the_end() {
+async fn what_was_accepted_is_delivered_before_the_end() {
     let mut gateway = Gateway::start();
     let clients = start_clients(&gateway).await;
     let mut senders = start_senders(&gateway);

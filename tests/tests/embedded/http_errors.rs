@@ -58,7 +58,7 @@ async fn faulty_requests_are_answered_as_by_goim() {
 }
 
 #[tokio::test]
-async fn s4_s6_strangers_and_large_bodies_are_refused() {
+async fn strangers_and_large_bodies_are_refused() {
     let gateway = Gateway::start_with(|settings| {
         settings.logic.http.body_bytes_max = 1000;
         settings.logic.http.keys.extend(["secret".to_owned()]);

@@ -77,7 +77,7 @@ async fn everyone_is_told_the_same_counts_soon() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r14_a_room_that_everyone_left_has_nobody() {
+async fn a_room_that_everyone_left_has_nobody() {
     let gateway = Gateway::start();
     let stays = user(1, "stays", "live://1");
     let mut stays = gateway.log_in(Transport::Tcp, &stays).await;

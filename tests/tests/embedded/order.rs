@@ -37,7 +37,7 @@ async fn a_room_of_five_gets_200_messages_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn l14_a_key_gets_2000_messages_in_order() {
+async fn a_key_gets_2000_messages_in_order() {
     let gateway = Gateway::start();
     let mut tcp = gateway.log_in(Transport::Tcp, &user(1, "tcp", "")).await;
     let websocket = user(2, "websocket", "");

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::support::{Gateway, user};
 
 #[tokio::test]
-async fn l12_a_receipt_names_who_is_offline() {
+async fn a_receipt_names_who_is_offline() {
     let gateway = Gateway::start();
     let here = user(1, "here", "live://1");
     let mut here = gateway.log_in(Transport::Websocket, &here).await;
@@ -45,7 +45,7 @@ async fn l12_a_receipt_names_who_is_offline() {
 }
 
 #[tokio::test]
-async fn l12_without_asking_the_answer_is_goims() {
+async fn without_asking_the_answer_is_goims() {
     let gateway = Gateway::start();
 
     for what in [

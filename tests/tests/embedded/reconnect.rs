@@ -23,7 +23,7 @@ async fn both_pushes_reach(gateway: &Gateway, newest: &mut Client, name: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn l1_pushes_reach_the_newest_connection_of_a_key() {
+async fn pushes_reach_the_newest_connection_of_a_key() {
     let gateway = Gateway::start();
     let phone = user(7, "phone", "");
     let transport = |number| match number % 2 {
@@ -65,7 +65,7 @@ async fn l1_pushes_reach_the_newest_connection_of_a_key() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn r1_an_older_connection_that_does_not_read_delays_nothing() {
+async fn an_older_connection_that_does_not_read_delays_nothing() {
     let gateway = Gateway::start_with(|settings| {
         settings.comet.socket.send_buffer_bytes = 16 << 10;
         // Everyone shares it.

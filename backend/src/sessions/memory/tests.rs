@@ -18,7 +18,7 @@ fn sessions() -> MemorySessions {
 }
 
 #[tokio::test(start_paused = true)]
-async fn l9_a_binding_outlives_the_longest_renewal_interval() {
+async fn a_binding_outlives_the_longest_renewal_interval() {
     let sessions = sessions();
     sessions.bind(binding(1, "a", "s", 1)).await.unwrap();
 
@@ -55,7 +55,7 @@ async fn a_binding_nobody_renews_expires_and_is_swept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn r14_rooms_of_a_silent_server_stop_counting() {
+async fn rooms_of_a_silent_server_stop_counting() {
     let sessions = sessions();
     let rooms = |count| HashMap::from([("live://1".to_owned(), count)]);
     sessions.set_online("silent", rooms(2)).await.unwrap();

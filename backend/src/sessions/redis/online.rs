@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn r14_ghosts_and_nonsense_do_not_count() {
+    fn ghosts_and_nonsense_do_not_count() {
         let hash = [
             field(r#""live://1":2"#, 1000),
             field(r#""live://2":3"#, 999),

@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn s10_only_listed_origins_connect() {
+    fn only_listed_origins_connect() {
         let allowed = ["https://a.example".to_owned()];
         let rules = Rules {
             allowed_origins: &allowed,

@@ -118,14 +118,14 @@ mod tests {
     }
 
     #[test]
-    fn s3_the_key_of_the_claims_stands_above_the_wish() {
+    fn the_key_of_the_claims_stands_above_the_wish() {
         let identity = identity(json!({"mid": 7, "key": "phone"}), &json!({"key": "x"})).unwrap();
 
         assert_eq!(identity.key, Key::Given("phone".to_owned()));
     }
 
     #[test]
-    fn s3_a_wished_key_is_of_the_users_own() {
+    fn a_wished_key_is_of_the_users_own() {
         let given = identity(json!({"mid": 7}), &json!({"key": "8:phone"})).unwrap();
         let fresh = identity(json!({"mid": 7}), &json!({})).unwrap();
 
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn s3_strangers_cannot_wish_each_others_key() {
+    fn strangers_cannot_wish_each_others_key() {
         for claims in [json!({}), json!({"mid": 0}), json!({"mid": -7})] {
             let identity = identity(claims, &json!({"key": "k"})).unwrap();
             assert_eq!(identity.key, Key::Fresh("0:".to_owned()));
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn s5_a_wished_room_must_be_allowed() {
+    fn a_wished_room_must_be_allowed() {
         let claims = json!({"rooms": ["live://*"], "room_id": "chat://1"});
         let room = |wish| identity(claims.clone(), &json!({"room_id": wish}));
 
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn s5_wished_operations_are_cut_to_the_allowed() {
+    fn wished_operations_are_cut_to_the_allowed() {
         let claims = json!({"ops": [1000, 1001], "accepts": [1001, 1002]});
         let accepts = |wish: Value| {
             identity(claims.clone(), &json!({"accepts": wish}))

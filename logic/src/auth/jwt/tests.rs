@@ -131,7 +131,7 @@ fn the_token_stands_alone_or_in_goims_json() {
 }
 
 #[test]
-fn s3_without_a_token_nobody_logs_in() {
+fn without_a_token_nobody_logs_in() {
     let jwt = Files::key(SECRET).jwt();
 
     for body in [
@@ -424,7 +424,7 @@ async fn keys_rotate_and_a_broken_file_changes_nothing() {
 }
 
 #[test]
-fn s12_nothing_secret_is_shown() {
+fn nothing_secret_is_shown() {
     let files = Files::key(SECRET);
     let jwt = files.jwt();
 

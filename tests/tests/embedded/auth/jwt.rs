@@ -35,7 +35,7 @@ fn with_token(wishes: AuthBody, token: String) -> AuthBody {
 }
 
 #[tokio::test]
-async fn s3_a_token_says_who_the_client_is() {
+async fn a_token_says_who_the_client_is() {
     let secret = NamedTempFile::new().expect("a file");
     let gateway = with_jwt(&secret);
     let claims = json!({"mid": 7, "rooms": ["live://*"], "exp": now_s() + 600});
@@ -58,7 +58,7 @@ async fn s3_a_token_says_who_the_client_is() {
 }
 
 #[tokio::test]
-async fn s5_a_token_says_which_rooms_there_are() {
+async fn a_token_says_which_rooms_there_are() {
     let secret = NamedTempFile::new().expect("a file");
     let gateway = with_jwt(&secret);
     let claims = json!({"mid": 7, "rooms": ["live://*"], "exp": now_s() + 600});
@@ -84,7 +84,7 @@ async fn s5_a_token_says_which_rooms_there_are() {
 }
 
 #[tokio::test]
-async fn s3_a_login_without_a_good_token_is_refused() {
+async fn a_login_without_a_good_token_is_refused() {
     let secret = NamedTempFile::new().expect("a file");
     let gateway = with_jwt(&secret);
     let claims = json!({"mid": 7, "exp": now_s() + 600});
@@ -137,7 +137,7 @@ async fn a_connection_ends_with_its_token_unless_refreshed() {
 }
 
 #[tokio::test]
-async fn s3_a_token_of_someone_else_refreshes_nothing() {
+async fn a_token_of_someone_else_refreshes_nothing() {
     let secret = NamedTempFile::new().expect("a file");
     let gateway = with_jwt(&secret);
     let of = |mid| token(&json!({"mid": mid, "exp": now_s() + 600}), SECRET);

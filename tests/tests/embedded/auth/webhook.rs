@@ -46,7 +46,7 @@ fn answer(question: &Bytes) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn s3_the_service_says_who_the_client_is() {
+async fn the_service_says_who_the_client_is() {
     let webhook = Webhook::start(|_, question| answer(question)).await;
     let gateway = with_webhook(&webhook);
     let mut client = gateway.connect(Transport::TlsWebsocket).await;
