@@ -16,14 +16,19 @@ fn now_s() -> u64 {
     now.expect("after 1970").as_secs()
 }
 
-/// Expects that a login is refused: over TCP without a byte, over WebSocket
-/// with a close code.
+/// Expects that a login is refused.
 async fn refused(gateway: &Gateway, login: &str) {
+    turned_away(gateway, login, 4001).await;
+}
+
+/// Expects that a login fails: over TCP without a byte, over WebSocket with a
+/// close code.
+async fn turned_away(gateway: &Gateway, login: &str, code: u16) {
     for (transport, closed) in [
         (Transport::Tcp, Closed(None)),
         (Transport::TlsTcp, Closed(None)),
-        (Transport::Websocket, Closed(Some(4001))),
-        (Transport::TlsWebsocket, Closed(Some(4001))),
+        (Transport::Websocket, Closed(Some(code))),
+        (Transport::TlsWebsocket, Closed(Some(code))),
     ] {
         let mut client = gateway.connect(transport).await;
         client.send(Op::AUTH, login.to_owned()).await;

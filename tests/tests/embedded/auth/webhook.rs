@@ -8,7 +8,7 @@ use halley_logic::config::AuthMode;
 use halley_wire::Op;
 use serde_json::{Value, json};
 
-use super::{now_s, refused};
+use super::{now_s, refused, turned_away};
 use crate::support::{Closed, Gateway, Webhook};
 
 fn with_webhook(webhook: &Webhook) -> Gateway {
@@ -76,11 +76,11 @@ async fn whom_the_service_does_not_know_is_refused() {
 }
 
 #[tokio::test]
-async fn while_the_service_fails_logins_are_refused() {
+async fn while_the_service_fails_nobody_is_told_that_his_token_is_bad() {
     let webhook = Webhook::start(|_, _| (500, String::new())).await;
     let gateway = with_webhook(&webhook);
 
-    refused(&gateway, "7").await;
+    turned_away(&gateway, "7", 1013).await;
 
     let samples = gateway.api.metrics().await;
     let unavailable = samples.sum("halley_logic_connects_total", &["\"unavailable\""]);
