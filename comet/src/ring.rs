@@ -134,16 +134,25 @@ impl Ring {
         )
     }
 
-    /// As [`read`](Self::read), in as few chunks as their size allows.
+    /// As [`read`](Self::read), in as few chunks as their size allows, the first
+    /// of which does not start before `cursor`.
     ///
     /// A member that reads for itself seals what is pending, and when many do,
     /// a chunk is hardly more than a frame. Copying them together once is
     /// nothing beside a system call for each of them and each member.
     pub fn read_merged(&mut self, cursor: Cursor) -> Read {
-        let first = match self.seal_and_find(cursor) {
+        let mut first = match self.seal_and_find(cursor) {
             Ok(first) => first,
             Err(oldest) => return Read::Evicted(oldest),
         };
+        if let Some(chunk) = self.sealed.get(first)
+            && chunk.start().is_before(cursor)
+        {
+            let (before, rest) = chunk.cut(cursor);
+            self.sealed[first] = before;
+            first += 1;
+            self.sealed.insert(first, rest);
+        }
         let chunks = chunk::merged(self.sealed.drain(first..), BUFFER_BYTES_MAX);
         self.sealed.extend(chunks.iter().cloned());
         Read::Chunks(chunks)

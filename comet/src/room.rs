@@ -14,7 +14,7 @@ pub(crate) use pace::Pace;
 pub use table::Rooms;
 
 use crate::connection::Connection;
-use crate::frame::{Dialect, Frame};
+use crate::frame::{DIALECTS, Dialect, Frame};
 use crate::ring::{self, Cursor, Read};
 use crate::wake::Wake;
 use logs::Logs;
@@ -175,9 +175,23 @@ impl Room {
         self.logs.lock().bytes()
     }
 
-    /// Takes what came since the last pass.
+    /// Takes what came since the last pass began.
     pub(crate) fn begin_pass(&self) -> Pass {
-        self.logs.lock().begin_pass(&self.heads)
+        let mut logs = self.logs.lock();
+        logs.begin_pass(self.heads())
+    }
+
+    /// The same pass with what has come since; `None`: nothing has.
+    pub(crate) fn renew_pass(&self, pass: &Pass) -> Option<Pass> {
+        if self.heads() == DIALECTS.map(|dialect| pass.head(dialect)) {
+            return None;
+        }
+        let mut logs = self.logs.lock();
+        Some(logs.renew_pass(pass, self.heads()))
+    }
+
+    fn heads(&self) -> [Cursor; 2] {
+        DIALECTS.map(|dialect| self.head(dialect))
     }
 
     /// Gives back what every member has read.

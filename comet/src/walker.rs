@@ -19,6 +19,9 @@ use crate::tally::Tally;
 
 /// Slots of a chunk: about a fifth of a millisecond of writes.
 const CHUNK_SLOTS: usize = 32;
+/// Chunks after which a walker takes along what has come since: whose turn comes
+/// late in a long pass need not wait for the next one.
+const CHUNKS_PER_RENEWAL: usize = 8;
 /// Slots that make another walker worth its start.
 const SLOTS_PER_WALKER: usize = 1024;
 
@@ -80,6 +83,7 @@ async fn walk_once(hub: &Arc<Hub>, room: &Arc<Room>) {
 /// One pass, shared by its walkers.
 struct Shared {
     room: Arc<Room>,
+    /// As it began.
     pass: Pass,
     /// The first slot that nobody has taken.
     next: AtomicUsize,
@@ -92,12 +96,17 @@ impl Shared {
         let mut members = Vec::with_capacity(CHUNK_SLOTS);
         let mut tally = Tally::default();
         let mut turn = hub.turns.begin();
-        loop {
+        let mut renewed = None;
+        for chunk in 1.. {
             let from = self.next.fetch_add(CHUNK_SLOTS, Ordering::Relaxed);
             if !self.room.copy_members(from, CHUNK_SLOTS, &mut members) {
                 return;
             }
-            self.walk_chunk(hub, &members, &mut tally);
+            let pass = renewed.as_ref().unwrap_or(&self.pass);
+            self.walk_chunk(hub, pass, &members, &mut tally);
+            if chunk % CHUNKS_PER_RENEWAL == 0 {
+                renewed = self.room.renew_pass(pass).or(renewed);
+            }
             tally.report(&hub.metrics);
             if members.len() > CHUNK_SLOTS / 2 {
                 turn.pass().await;
@@ -105,18 +114,18 @@ impl Shared {
         }
     }
 
-    fn walk_chunk(&self, hub: &Hub, members: &[Arc<Connection>], tally: &mut Tally) {
+    fn walk_chunk(&self, hub: &Hub, pass: &Pass, members: &[Arc<Connection>], tally: &mut Tally) {
         let now = hub.now();
-        let mut read = DIALECTS.map(|dialect| self.pass.head(dialect));
+        let mut read = DIALECTS.map(|dialect| pass.head(dialect));
         for member in members {
             let dialect = member.dialect();
-            let walked = member.walk(&self.room, &self.pass, &hub.rules, now, tally);
+            let walked = member.walk(&self.room, pass, &hub.rules, now, tally);
             let cursor = match walked {
                 Walked::At(cursor) => cursor,
-                Walked::Due(due) => due.write(&self.room, &self.pass, now, tally),
+                Walked::Due(due) => due.write(&self.room, pass, now, tally),
             };
             // A member that could not be asked may be as far behind as can be.
-            let cursor = cursor.unwrap_or_else(|| self.pass.oldest(dialect));
+            let cursor = cursor.unwrap_or_else(|| pass.oldest(dialect));
             let least = &mut read[dialect.index()];
             if cursor.is_before(*least) {
                 *least = cursor;

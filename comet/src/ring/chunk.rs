@@ -99,6 +99,22 @@ impl Chunk {
         }
     }
 
+    /// The frames before `cursor`, a frame boundary within, and those from there on.
+    pub(super) fn cut(&self, cursor: Cursor) -> (Self, Self) {
+        let messages = u32::try_from(cursor.since(self.start))
+            .expect("invariant: a chunk has fewer messages than 2^32");
+        let offset = self.offset(cursor);
+        let place = self.ends.partition_point(|end| end.offset <= offset);
+        let (before, after) = self.ends.split_at(place);
+        let after = after.iter().map(|end| End {
+            offset: end.offset - offset,
+            messages: end.messages - messages,
+        });
+        let rest = Self::new(cursor, self.bytes.slice(offset..), after.collect());
+        let first = Self::new(self.start, self.bytes.slice(..offset), before.to_vec());
+        (first, rest)
+    }
+
     fn offset(&self, cursor: Cursor) -> usize {
         if !self.start.is_before(cursor) {
             return 0;

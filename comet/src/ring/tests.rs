@@ -73,6 +73,30 @@ fn a_pass_merges_what_members_sealed() {
 }
 
 #[test]
+fn a_pass_from_within_a_chunk_leaves_its_beginning_to_those_behind() {
+    let mut ring = Ring::new(ROOMY, Cursor::new(0));
+    append(&mut ring, b"one", 1);
+    append(&mut ring, b"two+three", 2);
+    append(&mut ring, b"four", 1);
+    ring.seal();
+    append(&mut ring, b"five", 1);
+    let from = Cursor::new(3);
+
+    let Read::Chunks(chunks) = ring.read_merged(from) else {
+        panic!("evicted");
+    };
+
+    assert_eq!(chunks.len(), 1);
+    assert_eq!(
+        (chunks[0].start(), &chunks[0].bytes()[..]),
+        (from, &b"fourfive"[..])
+    );
+    assert_eq!(read_all(&mut ring, Cursor::new(1)), b"two+threefourfive");
+    ring.release(from);
+    assert_eq!((ring.oldest(), ring.bytes()), (from, 8));
+}
+
+#[test]
 fn a_log_read_to_its_head_holds_no_memory() {
     let mut ring = Ring::new(ROOMY, Cursor::new(0));
     append(&mut ring, &vec![7; 100_000], 1);

@@ -1,7 +1,5 @@
 //! A room's logs, one per dialect that has members.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use tokio::time::Instant;
 
 use super::Sent;
@@ -13,16 +11,18 @@ use crate::ring::{Chunk, Cursor, Limits, Read, Ring};
 pub(super) struct Logs {
     rings: [Option<Box<Ring>>; 2],
     members: [u32; 2],
-    /// Where the next pass begins.
+    /// Where the next pass begins: every member has got that far, unless it lags.
     passed: [Cursor; 2],
     /// When the first frame came that no pass has taken.
     waiting_since: Option<Instant>,
     sent: Sent,
 }
 
-/// What a walker brings to the members: everything since the last pass.
+/// What a walker brings to the members: everything since the last pass began,
+/// of which those who were late in that one have some.
 #[derive(Debug)]
 pub struct Pass {
+    from: [Cursor; 2],
     chunks: [Vec<Chunk>; 2],
     oldest: [Cursor; 2],
     heads: [Cursor; 2],
@@ -35,12 +35,12 @@ impl Pass {
         self.waiting_since
     }
 
-    /// What came since the last pass, oldest first.
+    /// What it brings, oldest first.
     pub fn chunks(&self, dialect: Dialect) -> &[Chunk] {
         &self.chunks[dialect.index()]
     }
 
-    /// The oldest message that could be read when the pass began.
+    /// The oldest message that could be read.
     pub fn oldest(&self, dialect: Dialect) -> Cursor {
         self.oldest[dialect.index()]
     }
@@ -99,13 +99,30 @@ impl Logs {
         self.rings.iter().flatten().map(|ring| ring.bytes()).sum()
     }
 
-    pub(super) fn begin_pass(&mut self, heads: &[AtomicU64; 2]) -> Pass {
-        let heads = [0, 1].map(|index: usize| Cursor::new(heads[index].load(Ordering::Acquire)));
+    pub(super) fn begin_pass(&mut self, heads: [Cursor; 2]) -> Pass {
+        let waiting_since = self.waiting_since.take();
+        let pass = self.bring(self.passed, heads, waiting_since);
+        self.passed = heads;
+        pass
+    }
+
+    /// The same pass with what has come since.
+    pub(super) fn renew_pass(&mut self, pass: &Pass, heads: [Cursor; 2]) -> Pass {
+        self.bring(pass.from, heads, pass.waiting_since)
+    }
+
+    fn bring(
+        &mut self,
+        from: [Cursor; 2],
+        heads: [Cursor; 2],
+        waiting_since: Option<Instant>,
+    ) -> Pass {
         let mut pass = Pass {
+            from,
             chunks: [Vec::new(), Vec::new()],
             oldest: heads,
             heads,
-            waiting_since: self.waiting_since.take(),
+            waiting_since,
         };
         for (index, ring) in self.rings.iter_mut().enumerate() {
             let Some(ring) = ring else {
@@ -113,17 +130,15 @@ impl Logs {
             };
             let oldest = ring.oldest();
             pass.oldest[index] = oldest;
-            let passed = self.passed[index];
-            let from = if passed.is_before(oldest) {
+            let from = if from[index].is_before(oldest) {
                 oldest
             } else {
-                passed
+                from[index]
             };
             if let Read::Chunks(chunks) = ring.read_merged(from) {
                 pass.chunks[index] = chunks;
             }
         }
-        self.passed = heads;
         pass
     }
 

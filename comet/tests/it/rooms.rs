@@ -245,3 +245,34 @@ async fn a_quiet_room_does_not_wait_for_the_pass_over_a_busy_one() {
         assert_eq!(member.next().await.body, "for many");
     }
 }
+
+#[tokio::test]
+async fn what_comes_during_a_pass_goes_along_to_those_whose_turn_is_later() {
+    const MEMBERS: u64 = 600;
+    let node = Node::start().await;
+    let mut members = Vec::new();
+    for number in 0..MEMBERS {
+        let key = format!("member-{number}");
+        members.push(node.log_in(&key, "live://1").await);
+    }
+    let delivered = || node.metric("push_outcomes_total", &["\"delivered\""]);
+    let writes_before = node.metric("writes_total", &[]);
+
+    node.push_room("live://1", &[(1000, b"one")]).await;
+    while delivered() == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(delivered() < 200, "the pass has only begun");
+    node.push_room("live://1", &[(1000, b"two")]).await;
+    node.settled().await;
+
+    let writes = node.metric("writes_total", &[]) - writes_before;
+    assert!(
+        writes < 2 * MEMBERS,
+        "{writes}: each had a write of its own"
+    );
+    for member in &mut members {
+        assert_eq!(member.next().await.body, "one");
+        assert_eq!(member.next().await.body, "two");
+    }
+}
