@@ -291,12 +291,14 @@ impl<S: Stream, F: Framing> Client<S, F> {
 
 /// Whether logic has decided against a login; whatever else fails is no decision.
 fn is_refusal(status: &Status) -> bool {
-    match status.code() {
-        Code::Unauthenticated | Code::PermissionDenied | Code::InvalidArgument => true,
-        // goim's logic says it so. From the transport it has a cause.
-        Code::Unknown => status.source().is_none(),
-        _ => false,
-    }
+    let code = status.code();
+    let is_ours = matches!(
+        code,
+        Code::Unauthenticated | Code::PermissionDenied | Code::InvalidArgument
+    );
+    // goim's logic says it so. From the transport it has a cause.
+    let is_goims = code == Code::Unknown && status.source().is_none();
+    is_ours || is_goims
 }
 
 /// goim's idle deadline, in nanoseconds, as ticks; one that is not positive never comes.

@@ -37,13 +37,11 @@ impl Wakes {
     /// Reserves a token.
     pub(super) fn token(&self) -> u32 {
         let mut inner = self.0.lock();
-        match inner.free.pop() {
-            Some(Reverse(token)) => token,
-            None => {
-                inner.tokens += 1;
-                inner.tokens - 1
-            }
+        if let Some(Reverse(token)) = inner.free.pop() {
+            return token;
         }
+        inner.tokens += 1;
+        inner.tokens - 1
     }
 
     /// Gives a token back.
