@@ -102,27 +102,26 @@ fn admit(hub: &Arc<Hub>, stream: TcpStream, peer: SocketAddr, speaks: &Speaks) {
             return;
         }
     };
-    let (loops, resident) = (&hub.event_loops, hub.tasks.token());
-    let started = Started {
-        hub: Arc::clone(hub),
-        at: Instant::now(),
-    };
+    let started = Instant::now();
+    let (hub, loops, resident) = (Arc::clone(hub), &hub.event_loops, hub.tasks.token());
     match speaks {
         Speaks::Tcp => loops.spawn(stream, resident, |socket, place| {
-            in_time(started, move |hub| tcp(hub, socket, permits, place))
+            in_time(hub, started, move |hub| tcp(hub, socket, permits, place))
         }),
         Speaks::WebSocket => loops.spawn(stream, resident, |socket, place| {
-            in_time(started, move |hub| websocket(hub, socket, permits, place))
+            in_time(hub, started, move |hub| {
+                websocket(hub, socket, permits, place)
+            })
         }),
         Speaks::TlsTcp(tls) => loops.spawn(stream, resident, |socket, place| {
             let accept = tls.acceptor().accept(socket);
-            in_time(started, move |hub| async move {
+            in_time(hub, started, move |hub| async move {
                 tcp(hub, accept.await?, permits, place).await
             })
         }),
         Speaks::TlsWebSocket(tls) => loops.spawn(stream, resident, |socket, place| {
             let accept = tls.acceptor().accept(socket);
-            in_time(started, move |hub| async move {
+            in_time(hub, started, move |hub| async move {
                 websocket(hub, accept.await?, permits, place).await
             })
         }),
@@ -130,12 +129,6 @@ fn admit(hub: &Arc<Hub>, stream: TcpStream, peer: SocketAddr, speaks: &Speaks) {
 }
 
 type Permits = (Permit, HandshakePermit);
-
-/// A client that was accepted.
-struct Started {
-    hub: Arc<Hub>,
-    at: Instant,
-}
 
 async fn tcp<S: Stream>(
     hub: Arc<Hub>,
@@ -158,14 +151,17 @@ async fn websocket<S: Stream>(
 }
 
 /// Makes and carries out a handshake; one that is moved in takes its place twice.
-async fn in_time<F, I, H>(started: Started, handshake: impl FnOnce(Arc<Hub>) -> H) -> Option<Seat>
+async fn in_time<F, I, H>(
+    hub: Arc<Hub>,
+    started: Instant,
+    handshake: impl FnOnce(Arc<Hub>) -> H,
+) -> Option<Seat>
 where
     H: Future<Output = Result<Serve<F, I>, Failed>>,
     Seat: From<Serve<F, I>>,
 {
-    let Started { hub, at } = started;
     hub.metrics.handshaking.inc();
-    let deadline = at + hub.config.handshake.timeout;
+    let deadline = started + hub.config.handshake.timeout;
     let handshake = || handshake(Arc::clone(&hub));
     let result = tokio::select! {
         biased;
@@ -177,7 +173,7 @@ where
     match result {
         Ok(serve) => {
             hub.metrics.handshake("ok");
-            let spent = at.elapsed().as_secs_f64();
+            let spent = started.elapsed().as_secs_f64();
             hub.metrics.handshake_seconds.observe(spent);
             Some(serve.into())
         }

@@ -1,7 +1,6 @@
 //! From accept to login: TLS, the WebSocket upgrade, and packets up to the one
 //! that authenticates. One deadline covers all of it.
 
-use std::error::Error as _;
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
@@ -11,6 +10,7 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use halley_proto::remote::is_goims_error;
 use halley_wire::{CloseReason, Header, Op};
 use tokio::io::{AsyncWriteExt, ReadBuf};
 use tonic::{Code, Status};
@@ -291,14 +291,11 @@ impl<S: Stream, F: Framing> Client<S, F> {
 
 /// Whether logic has decided against a login; whatever else fails is no decision.
 fn is_refusal(status: &Status) -> bool {
-    let code = status.code();
     let is_ours = matches!(
-        code,
+        status.code(),
         Code::Unauthenticated | Code::PermissionDenied | Code::InvalidArgument
     );
-    // goim's logic says it so. From the transport it has a cause.
-    let is_goims = code == Code::Unknown && status.source().is_none();
-    is_ours || is_goims
+    is_ours || is_goims_error(status)
 }
 
 /// goim's idle deadline, in nanoseconds, as ticks; one that is not positive never comes.

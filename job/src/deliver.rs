@@ -1,13 +1,13 @@
 //! Calls a comet until it answers or the pushes expire.
 
 use std::collections::VecDeque;
-use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use halley_backend::backoff::Backoff;
 use halley_proto::goim::comet::comet_server::Comet;
+use halley_proto::remote::is_goims_error;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tonic::{Code, Request as GrpcRequest, Status};
@@ -155,8 +155,6 @@ fn is_final(status: &Status) -> bool {
         status.code(),
         Code::InvalidArgument | Code::OutOfRange | Code::Unimplemented
     );
-    // goim's comets answer so, for instance for a key whose queue is full. From
-    // the transport it has a cause, and is no answer.
-    let is_goims = status.code() == Code::Unknown && status.source().is_none();
-    is_refusal || is_goims
+    // For instance for a key whose queue is full.
+    is_refusal || is_goims_error(status)
 }

@@ -1,10 +1,12 @@
 //! Services in another process, behind the same traits as local ones.
 
+use std::error::Error as _;
+
 use tonic::body::Body;
 use tonic::client::GrpcService;
 use tonic::codec::CompressionEncoding;
 use tonic::codegen::{Body as HttpBody, Bytes, StdError};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 use crate::goim::comet::comet_client::CometClient;
 use crate::goim::comet::comet_server::Comet;
@@ -21,6 +23,12 @@ use crate::goim::logic::{
 
 /// Bytes of one gRPC message that a forwarder sends or takes at most, as in goim's clients.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
+
+/// Whether a node of goim's said no: all its errors have this one code. From the
+/// transport it has a cause, and is no answer.
+pub fn is_goims_error(status: &Status) -> bool {
+    status.code() == Code::Unknown && status.source().is_none()
+}
 
 /// Rooms whose counts fill some kilobytes.
 const COMPRESSED_ROOMS_MIN: usize = 64;

@@ -64,10 +64,7 @@ async fn one_missing_key_changes_nothing_for_the_others() {
 #[tokio::test]
 async fn a_broadcast_reaches_everyone_who_accepts_it() {
     let node = Node::start().await;
-    let mut clients = Vec::new();
-    for number in 0..150 {
-        clients.push(node.log_in(&format!("key-{number}"), "").await);
-    }
+    let mut clients = node.crowd(150, "").await;
     let mut deaf = node.log_in("deaf", "").await;
     deaf.call(Op::UNSUB, b"1000").await;
 
@@ -128,10 +125,7 @@ async fn a_push_that_is_not_raw_is_one_packet() {
 #[tokio::test]
 async fn twenty_thousand_messages_in_a_burst_arrive() {
     let node = Node::start().await;
-    let mut clients = Vec::new();
-    for number in 0..5 {
-        clients.push(node.log_in(&format!("key-{number}"), "live://1").await);
-    }
+    let mut clients = node.crowd(5, "live://1").await;
 
     for number in 0..20_000u32 {
         node.push_room("live://1", &[(1000, &number.to_be_bytes())])

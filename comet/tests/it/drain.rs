@@ -90,10 +90,7 @@ async fn a_hung_logic_does_not_hold_up_a_second_signal() {
 #[tokio::test]
 async fn many_clients_are_sent_away_in_batches() {
     let node = Node::start_with(|config| config.drain.connections_per_second = 200).await;
-    let mut clients = Vec::new();
-    for number in 0..60 {
-        clients.push(node.log_in(&format!("key-{number}"), "").await);
-    }
+    let _clients = node.crowd(60, "").await;
     let started = tokio::time::Instant::now();
 
     node.drain.cancel();

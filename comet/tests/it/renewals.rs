@@ -13,10 +13,7 @@ const CLIENTS: usize = 40;
 async fn node_with_clients() -> (Node, Vec<crate::support::Client>) {
     let node = Node::start_with(|config| config.logic.reregister_per_second = 20).await;
     node.logic.state.lock().epoch = Some(1);
-    let mut clients = Vec::new();
-    for number in 0..CLIENTS {
-        clients.push(node.log_in(&format!("key-{number}"), "").await);
-    }
+    let clients = node.crowd(CLIENTS, "").await;
     node.exchanged().await;
     (node, clients)
 }

@@ -25,10 +25,7 @@ async fn changing_to_the_same_room_changes_nothing() {
 async fn the_count_is_that_of_the_current_room() {
     let node = Node::start().await;
     let mut mover = node.log_in("a", "live://1").await;
-    let mut others = Vec::new();
-    for number in 0..40 {
-        others.push(node.log_in(&format!("other-{number}"), "live://1").await);
-    }
+    let mut others = node.crowd(40, "live://1").await;
 
     assert_eq!(mover.online().await, 41);
     mover.call(Op::CHANGE_ROOM, b"live://2").await;
@@ -225,13 +222,9 @@ async fn a_hot_room_is_told_of() {
 
 #[tokio::test]
 async fn a_quiet_room_does_not_wait_for_the_pass_over_a_busy_one() {
-    const BUSY: u64 = 600;
+    const BUSY: usize = 600;
     let node = Node::start().await;
-    let mut busy = Vec::new();
-    for number in 0..BUSY {
-        let key = format!("busy-{number}");
-        busy.push(node.log_in(&key, "live://busy").await);
-    }
+    let mut busy = node.crowd(BUSY, "live://busy").await;
     let mut quiet = node.log_in("quiet", "live://quiet").await;
 
     node.push_room("live://busy", &[(1000, b"for many")]).await;
@@ -240,7 +233,7 @@ async fn a_quiet_room_does_not_wait_for_the_pass_over_a_busy_one() {
 
     // On the one thread of this test nothing but the pass's yields let the quiet one in.
     let delivered = node.metric("push_outcomes_total", &["\"delivered\""]);
-    assert!(delivered < BUSY, "{delivered} were before it");
+    assert!(delivered < BUSY as u64, "{delivered} were before it");
     for member in &mut busy {
         assert_eq!(member.next().await.body, "for many");
     }
@@ -248,13 +241,9 @@ async fn a_quiet_room_does_not_wait_for_the_pass_over_a_busy_one() {
 
 #[tokio::test]
 async fn what_comes_during_a_pass_goes_along_to_those_whose_turn_is_later() {
-    const MEMBERS: u64 = 600;
+    const MEMBERS: usize = 600;
     let node = Node::start().await;
-    let mut members = Vec::new();
-    for number in 0..MEMBERS {
-        let key = format!("member-{number}");
-        members.push(node.log_in(&key, "live://1").await);
-    }
+    let mut members = node.crowd(MEMBERS, "live://1").await;
     let delivered = || node.metric("push_outcomes_total", &["\"delivered\""]);
     let writes_before = node.metric("writes_total", &[]);
 
@@ -268,7 +257,7 @@ async fn what_comes_during_a_pass_goes_along_to_those_whose_turn_is_later() {
 
     let writes = node.metric("writes_total", &[]) - writes_before;
     assert!(
-        writes < 2 * MEMBERS,
+        writes < 2 * MEMBERS as u64,
         "{writes}: each had a write of its own"
     );
     for member in &mut members {

@@ -113,6 +113,15 @@ impl Node {
         client
     }
 
+    /// So many clients in one room, called `key-0` and so on.
+    pub(crate) async fn crowd(&self, count: usize, room: &str) -> Vec<Client> {
+        let mut clients = Vec::new();
+        for number in 0..count {
+            clients.push(self.log_in(&format!("key-{number}"), room).await);
+        }
+        clients
+    }
+
     pub(crate) async fn push(&self, keys: &[&str], op: i32, body: &[u8]) {
         let request = PushMsgReq {
             keys: keys.iter().map(|key| (*key).to_owned()).collect(),

@@ -20,7 +20,8 @@ pub(super) async fn run(args: &IdleArgs, stage: &Stage<'_>) -> anyhow::Result<Fi
         run.own.kernel = Some((before, after));
     }
     run.crew.begin().await?;
-    run.readings.end = run.rest(args.duration).await;
+    run.hold("hold", args.duration).await;
+    run.readings.end = run.server.read();
     let settled = run.crew.settle(&BTreeMap::new(), SETTLE_MS).await?;
     Ok(run.finish(settled))
 }

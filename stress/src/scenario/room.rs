@@ -26,11 +26,13 @@ pub(super) async fn one(args: &RoomArgs, stage: &Stage<'_>) -> anyhow::Result<Fi
         batch: None,
     };
     if !args.calm.is_zero() {
-        run.readings.connected = run.rest(args.calm).await;
+        run.hold("calm", args.calm).await;
+        run.readings.connected = run.server.read();
     }
     let settled = run.push(&target, vec![load], &args.pushes).await?;
     if !args.calm.is_zero() {
-        run.readings.end = run.rest(args.calm).await;
+        run.hold("calm", args.calm).await;
+        run.readings.end = run.server.read();
     }
     Ok(run.finish(settled))
 }

@@ -23,7 +23,7 @@ use crate::pusher::{Load, Pushed, Target, push};
 use crate::report::{Findings, Own, Pushing, Readings, Report};
 use crate::sampler::Sampler;
 use crate::series::Series;
-use crate::server::{Reading, Server};
+use crate::server::Server;
 
 /// Descriptors of a process that are not members: standard streams, epoll, timers, pushing lanes.
 const FILES_RESERVED: u64 = 512;
@@ -153,14 +153,13 @@ impl Run {
         })
     }
 
-    /// Leaves the connections alone for a while; what the server's processes use then.
-    pub(super) async fn rest(&self, duration: Duration) -> Option<Reading> {
+    /// Leaves the connections alone for a while; `None` if that was interrupted.
+    pub(super) async fn hold(&self, title: &'static str, duration: Duration) -> Option<()> {
         let (start, progress) = (Instant::now(), self.crew.progress());
         let hold = tokio::time::sleep(duration);
         let hold = self.interrupt.token.run_until_cancelled(hold);
         let describe = || (seconds_since(start), words(progress()));
-        show("hold", duration.as_secs(), describe, hold).await;
-        self.server.read()
+        show(title, duration.as_secs(), describe, hold).await
     }
 
     /// Pushes all loads at the same time and waits for what comes of them.

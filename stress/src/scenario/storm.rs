@@ -44,11 +44,7 @@ async fn storms(args: &StormArgs, run: &mut Run) -> anyhow::Result<()> {
     let interrupted = run.interrupt.token.clone();
     let progress = run.crew.progress();
     for place in 0..args.storms {
-        let start = Instant::now();
-        let describe = || (seconds_since(start), words(progress()));
-        let calm = interrupted.run_until_cancelled(tokio::time::sleep(args.calm));
-        let calm = show("calm", args.calm.as_secs(), describe, calm).await;
-        if calm.is_none() {
+        if run.hold("calm", args.calm).await.is_none() {
             return Ok(());
         }
         let describe = || {
