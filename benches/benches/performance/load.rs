@@ -1,12 +1,15 @@
 //! Figures that the load tool finds.
 //!
-//! A case is a new server, a scenario of `halley stress`, and the fields of its
-//! report that are shown; `docs/stress.md` has their meaning.
+//! A case is a new server or cluster, a scenario of `halley stress`, and the fields
+//! of its report that are shown; `docs/stress.md` has their meaning.
 
 use std::path::Path;
 
+use serde_json::Value;
+
+use crate::cluster::{self, Nodes};
 use crate::figure::{Sample, Target};
-use crate::scenario::{Scenario, number};
+use crate::scenario::{Place, Scenario, number};
 use crate::server::Server;
 
 /// See the [module](self).
@@ -15,8 +18,17 @@ pub(crate) struct Load {
     pub(crate) name: &'static str,
     /// Scenario and flags of `halley stress`, without addresses.
     pub(crate) stress: &'static str,
-    pub(crate) tls: bool,
+    pub(crate) against: Against,
     pub(crate) figures: &'static [Shown],
+}
+
+/// What is new for each run of a case.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Against {
+    /// All roles in one process.
+    Server { tls: bool },
+    /// Processes of one role each, Kafka and Redis.
+    Cluster(Nodes),
 }
 
 /// A field of the report.
@@ -71,6 +83,9 @@ impl Shown {
     }
 }
 
+const EMBEDDED: Against = Against::Server { tls: false };
+const EMBEDDED_TLS: Against = Against::Server { tls: true };
+
 const LOST: Shown = shown("lost", "messages", "/deliveries/lost").at_most(0.0);
 const REORDERED: Shown = shown("out of order", "messages", "/deliveries/reordered").at_most(0.0);
 const DELIVERIES: Shown = shown("deliveries", "/s", "/deliveries/per_second");
@@ -105,13 +120,26 @@ const STORM: &[Shown] = &[
     .at_most(1000.0),
     shown("refused handshakes", "tries", "/storms/0/refused").at_most(0.0),
 ];
+const THROUGH_KAFKA: &[Shown] = &[
+    LOST,
+    REORDERED,
+    shown("pushes", "/s", "/pushes/per_second"),
+    shown(
+        "CPU of logic, job and comet",
+        "µs per push",
+        "/server/cpu_seconds_per_million",
+    )
+    .at_most(40.0),
+    P50,
+    P99,
+];
 
 /// Every case.
 pub(crate) const LOADS: &[Load] = &[
     Load {
         name: "room of 5,000, 200 pushes/s of 80 bytes",
         stress: "room -n 5000 --rate 200 --size 80 --duration 8s --connect-rate 5000",
-        tls: false,
+        against: EMBEDDED,
         figures: &[
             LOST,
             REORDERED,
@@ -124,7 +152,7 @@ pub(crate) const LOADS: &[Load] = &[
     Load {
         name: "room of 1,000, 3,000 pushes/s of 80 bytes",
         stress: "room -n 1000 --rate 3000 --size 80 --duration 8s --connect-rate 5000",
-        tls: false,
+        against: EMBEDDED,
         figures: &[
             LOST,
             REORDERED,
@@ -137,7 +165,7 @@ pub(crate) const LOADS: &[Load] = &[
     Load {
         name: "pushes to single users over HTTP, closed loop of 64",
         stress: "push -n 1000 --closed-loop --concurrency 64 --duration 5s --connect-rate 5000",
-        tls: false,
+        against: EMBEDDED,
         figures: &[
             LOST,
             REORDERED,
@@ -155,7 +183,7 @@ pub(crate) const LOADS: &[Load] = &[
     Load {
         name: "pushes to single users in batches of 200, closed loop of 8",
         stress: "push -n 1000 --closed-loop --batch 200 --concurrency 8 --duration 5s --connect-rate 5000",
-        tls: false,
+        against: EMBEDDED,
         figures: &[
             LOST,
             REORDERED,
@@ -172,31 +200,31 @@ pub(crate) const LOADS: &[Load] = &[
     Load {
         name: "15,000 idle connections, TCP",
         stress: "idle -n 15000 --rate 5000 --duration 12s --transport tcp",
-        tls: false,
+        against: EMBEDDED,
         figures: IDLE,
     },
     Load {
         name: "15,000 idle connections, WebSocket",
         stress: "idle -n 15000 --rate 5000 --duration 12s --transport ws",
-        tls: false,
+        against: EMBEDDED,
         figures: IDLE,
     },
     Load {
         name: "15,000 idle connections, TCP in TLS",
         stress: "idle -n 15000 --rate 3000 --duration 12s --transport tcp",
-        tls: true,
+        against: EMBEDDED_TLS,
         figures: IDLE_TLS,
     },
     Load {
         name: "15,000 idle connections, WebSocket in TLS",
         stress: "idle -n 15000 --rate 3000 --duration 12s --transport ws",
-        tls: true,
+        against: EMBEDDED_TLS,
         figures: IDLE_TLS,
     },
     Load {
         name: "1,000 messages to a room of 15,000",
         stress: "room -n 15000 --rate 100 --size 80 --duration 10s --calm 12s --connect-rate 5000",
-        tls: false,
+        against: EMBEDDED,
         figures: &[
             LOST,
             shown("memory of the process", "× before them", MEMORY.pointer)
@@ -207,28 +235,56 @@ pub(crate) const LOADS: &[Load] = &[
     Load {
         name: "new connections in 128 lanes, TCP",
         stress: "storm --churn -n 100 --concurrency 128 --duration 5s --transport tcp",
-        tls: false,
+        against: EMBEDDED,
         figures: &[CONNECTS.at_least(20_000.0), CONNECT_CPU.at_most(30.0)],
     },
     Load {
         name: "new connections in 128 lanes, WebSocket",
         stress: "storm --churn -n 100 --concurrency 128 --duration 5s --transport ws",
-        tls: false,
+        against: EMBEDDED,
         figures: &[CONNECTS.at_least(17_000.0), CONNECT_CPU.at_most(35.0)],
     },
     Load {
         name: "nine of ten of 16,600 connections are dropped and come back at once",
         stress: "storm -n 16600 --share 0.9 --storms 1 --retry 500ms --connect-rate 5000 --transport mixed",
-        tls: false,
+        against: EMBEDDED,
         figures: STORM,
+    },
+    Load {
+        name: "through Kafka, a room of 1,000, 10 pushes/s",
+        stress: "room -n 1000 --rate 10 --duration 10s",
+        against: Against::Cluster(Nodes::OF_MAKE_CLUSTER),
+        figures: &[LOST, REORDERED, P50.at_most(8.0), P99.at_most(30.0)],
+    },
+    Load {
+        name: "through Kafka, pushes to single users, closed loop of 64",
+        stress: "push -n 1000 --closed-loop --concurrency 64 --duration 8s",
+        against: Against::Cluster(Nodes::ONE_OF_EACH),
+        figures: THROUGH_KAFKA,
+    },
+    Load {
+        name: "through Kafka, pushes to single users, closed loop of 256",
+        stress: "push -n 1000 --closed-loop --concurrency 256 --duration 8s",
+        against: Against::Cluster(Nodes::ONE_OF_EACH),
+        figures: THROUGH_KAFKA,
     },
 ];
 
 impl Load {
     pub(crate) async fn run(&self, halley: &Path) -> anyhow::Result<Vec<Sample>> {
-        let server = Server::start(halley).await?;
-        let report = Scenario::start(halley, &server, self.stress, self.tls)?;
-        let report = report.report().await?;
+        let report = match self.against {
+            Against::Server { tls } => {
+                let server = Server::start(halley).await?;
+                self.report(halley, &server.place(tls)?).await?
+            }
+            Against::Cluster(nodes) => {
+                let cluster = nodes.start(halley).await?;
+                let place = cluster::place(&cluster)?;
+                // The broker compiles its code while it is used.
+                self.report(halley, &place).await?;
+                self.report(halley, &place).await?
+            }
+        };
         let samples = self.figures.iter().map(|shown| {
             let mut value = number(&report, shown.pointer)? * shown.scale;
             let mut beside = Vec::new();
@@ -246,5 +302,9 @@ impl Load {
             })
         });
         samples.collect()
+    }
+
+    async fn report(&self, halley: &Path, place: &Place) -> anyhow::Result<Value> {
+        Scenario::start(halley, place, self.stress)?.report().await
     }
 }

@@ -17,6 +17,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Parser;
 use serde_json::json;
 
+mod cluster;
 mod fanout;
 mod figure;
 mod job;

@@ -26,12 +26,13 @@ const P99: &str = "/deliveries/latency/p99_us";
 /// See the [module](self).
 pub(crate) async fn run(halley: &Path) -> anyhow::Result<Vec<Sample>> {
     let server = Server::start(halley).await?;
-    let quiet = Scenario::start(halley, &server, QUIET, false)?;
+    let place = server.place(false)?;
+    let quiet = Scenario::start(halley, &place, QUIET)?;
     let alone = quiet.report().await?;
-    let mut busy = Scenario::start(halley, &server, BUSY, false)?;
+    let mut busy = Scenario::start(halley, &place, BUSY)?;
     let begins = timeout(PATIENCE, has_begun(&server)).await;
     begins.context("the busy room does not begin")??;
-    let quiet = Scenario::start(halley, &server, QUIET, false)?;
+    let quiet = Scenario::start(halley, &place, QUIET)?;
     let beside = quiet.report().await?;
     ensure!(busy.is_running()?, "the busy room ended too early");
     let busy = busy.report().await?;

@@ -1,5 +1,6 @@
-//! A scenario of `halley stress`, against a server of the measurement.
+//! A scenario of `halley stress`, against what is measured.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -9,10 +10,17 @@ use serde_json::Value;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use crate::server::Server;
-
 /// How long a scenario may take.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
+
+/// What a scenario is run against.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Flags that say where clients connect and which processes are watched.
+    pub(crate) flags: Vec<String>,
+    /// Where pushes go, for scenarios that push.
+    pub(crate) http: SocketAddr,
+}
 
 /// One that runs, killed with this value.
 #[derive(Debug)]
@@ -22,34 +30,19 @@ pub(crate) struct Scenario {
 }
 
 impl Scenario {
-    /// `flags` are the scenario's name and what it is told beside the addresses.
-    pub(crate) fn start(
-        halley: &Path,
-        server: &Server,
-        flags: &'static str,
-        tls: bool,
-    ) -> anyhow::Result<Self> {
+    /// `flags` are the scenario's name and what it is told beside its place.
+    pub(crate) fn start(halley: &Path, place: &Place, flags: &'static str) -> anyhow::Result<Self> {
         let mut stress = Command::new(halley);
         stress
             .arg("stress")
             .args(flags.split(' '))
             .arg("--json")
-            .arg(format!("--server-pid={}", server.pid()?));
-        if tls {
-            stress
-                .arg(format!("--tcp=tls://{}", server.tls_tcp))
-                .arg(format!("--ws=wss://{}/sub", server.tls_websocket))
-                .arg(format!("--ca={}", server.certificate().display()));
-        } else {
-            stress
-                .arg(format!("--tcp=tcp://{}", server.tcp))
-                .arg(format!("--ws=ws://{}/sub", server.websocket));
-        }
+            .args(&place.flags);
         if ["room ", "rooms ", "push "]
             .iter()
             .any(|name| flags.starts_with(name))
         {
-            stress.arg(format!("--http=http://{}", server.http));
+            stress.arg(format!("--http=http://{}", place.http));
         }
         let child = stress
             .stdin(Stdio::null())

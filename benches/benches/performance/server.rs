@@ -1,7 +1,7 @@
 //! Halley's release binary, all roles in one process, on free ports.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context as _, ensure};
@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use crate::process::{hear, spawn};
+use crate::scenario::Place;
 
 /// Other than by default only in where it listens, what it logs, and in the certificate that it has.
 const SETTINGS: [&str; 10] = [
@@ -38,8 +39,8 @@ pub(crate) struct Server {
     certificate: TempDir,
     pub(crate) tcp: SocketAddr,
     pub(crate) websocket: SocketAddr,
-    pub(crate) tls_tcp: SocketAddr,
-    pub(crate) tls_websocket: SocketAddr,
+    tls_tcp: SocketAddr,
+    tls_websocket: SocketAddr,
     pub(crate) grpc: SocketAddr,
     pub(crate) http: SocketAddr,
 }
@@ -95,9 +96,24 @@ impl Server {
         self.child.id().context("halley has ended")
     }
 
-    /// The file with the certificate, for clients to trust.
-    pub(crate) fn certificate(&self) -> PathBuf {
-        self.certificate.path().join(CERTIFICATE)
+    /// For scenarios, in TLS or not.
+    pub(crate) fn place(&self, tls: bool) -> anyhow::Result<Place> {
+        let mut flags = vec![format!("--server-pid={}", self.pid()?)];
+        if tls {
+            let certificate = self.certificate.path().join(CERTIFICATE);
+            flags.extend([
+                format!("--tcp=tls://{}", self.tls_tcp),
+                format!("--ws=wss://{}/sub", self.tls_websocket),
+                format!("--ca={}", certificate.display()),
+            ]);
+        } else {
+            flags.extend([
+                format!("--tcp=tcp://{}", self.tcp),
+                format!("--ws=ws://{}/sub", self.websocket),
+            ]);
+        }
+        let http = self.http;
+        Ok(Place { flags, http })
     }
 
     /// The counter of that name.
