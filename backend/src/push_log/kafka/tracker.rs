@@ -130,8 +130,9 @@ impl Tracker {
         };
         let id = self.next_id;
         self.next_id += 1;
-        if partition.order.is_empty() {
-            partition.committed = partition.committed.max(place.offset);
+        if partition.end == 0 {
+            // Where we begin to read is committed.
+            partition.committed = place.offset;
         }
         partition.order.push_back(id);
         partition.end = place.offset + 1;

@@ -49,6 +49,21 @@ fn a_partition_is_committed_up_to_its_first_open_record() {
 }
 
 #[test]
+fn a_partition_with_always_one_record_under_way_is_committed() {
+    let mut tracker = tracker();
+
+    for offset in 0..10 {
+        push(&mut tracker, 0, offset);
+        // As late as it can be: only what was read last is open.
+        let expected: &[Place] = if offset == 0 { &[] } else { &[at(0, offset)] };
+        assert_eq!(tracker.commits(), expected);
+        for id in ids(&mut tracker) {
+            tracker.done(id);
+        }
+    }
+}
+
+#[test]
 fn what_is_returned_is_taken_first() {
     let mut tracker = tracker();
     for offset in 0..4 {
