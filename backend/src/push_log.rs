@@ -70,6 +70,10 @@ pub trait Subscription: Send {
     /// still taken.
     fn drain(&mut self);
 
+    /// How long a subscription that drains may keep records that others could
+    /// deliver; `None` where nobody else can.
+    fn patience(&self) -> Option<Duration>;
+
     /// Returns when the acknowledgements made so far have reached the log.
     async fn close(self: Box<Self>);
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use halley_backend::push_log::{PushLog, Subscription};
 use halley_node::{DrainOutcome, Latch, Readiness, Registry, Stage};
@@ -14,6 +15,9 @@ use crate::comets::Comets;
 use crate::consume::Consumer;
 use crate::metrics::{Metrics, Outcome};
 use crate::routes::Routes;
+
+/// How long a job that has to end at once may still tell the log what it did.
+const CLOSE_GRACE: Duration = Duration::from_millis(500);
 
 /// Why a job cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -62,8 +66,9 @@ impl Job {
     }
 
     /// Starts to read the log. Drained, the job delivers what it read, and what
-    /// would otherwise be lost with the process; told to end at once, it
-    /// returns to the log what it has not delivered.
+    /// would otherwise be lost with the process; what others can deliver, only
+    /// for as long as they may wait for it. Told to end at once, it returns to
+    /// the log what it has not delivered.
     pub fn spawn(self) -> Stage {
         let drain = CancellationToken::new();
         let now = CancellationToken::new();
@@ -73,21 +78,22 @@ impl Job {
         let draining = drain.clone();
         Stage::new("job", drain, now, async move {
             let mut accounted_before = 0;
-            tokio::select! {
+            let forced = tokio::select! {
                 () = draining.cancelled() => {
                     accounted_before = metrics.accounted();
-                    running.await?;
+                    running.await?
                 }
                 ended = &mut running => ended?,
-            }
+            };
             Ok(DrainOutcome {
                 clean: metrics.accounted() - accounted_before,
-                forced: metrics.count(Outcome::Returned),
+                forced,
             })
         })
     }
 
-    async fn run(self, drain: CancellationToken, now: CancellationToken) {
+    /// Returns how many parts were cut off.
+    async fn run(self, drain: CancellationToken, now: CancellationToken) -> u64 {
         let subscribed = tokio::select! {
             // Drained at once, the job still delivers what is in the log.
             biased;
@@ -95,7 +101,7 @@ impl Job {
             () = drain.cancelled() => None,
         };
         let Some(mut subscription) = subscribed else {
-            return;
+            return 0;
         };
         let Self {
             config,
@@ -105,21 +111,45 @@ impl Job {
             ..
         } = self;
         let workers = TaskTracker::new();
-        let routes = Routes::start(comets, &config, &metrics, &workers, &now);
+        let end = now.child_token();
+        let routes = Routes::start(comets, &config, &metrics, &workers, &end);
         latch.ready();
 
-        let consumer = Consumer::new(config, routes, metrics, drain, now.clone());
-        let mut routes = consumer.run(&mut *subscription).await;
-        routes.close();
-        workers.close();
+        let giving_back = give_back(subscription.patience(), &drain, &end);
+        let consumer = Consumer::new(
+            config,
+            routes,
+            Arc::clone(&metrics),
+            drain.clone(),
+            end.clone(),
+        );
+        let delivering = async {
+            let mut routes = consumer.run(&mut *subscription).await;
+            routes.close();
+            workers.close();
+            tokio::select! {
+                () = workers.wait() => {}
+                // What is left may have to go where a comet is only now.
+                () = routes.follow() => {}
+            }
+        };
         tokio::select! {
-            () = workers.wait() => {}
-            // What is left may have to go where a comet is only now.
-            () = routes.follow() => {}
+            () = delivering => {}
+            () = giving_back => {}
         }
+        let closing = subscription.close();
+        let cut_off = async {
+            now.cancelled().await;
+            tokio::time::sleep(CLOSE_GRACE).await;
+        };
         tokio::select! {
-            () = subscription.close() => {}
-            () = now.cancelled() => {}
+            () = closing => {}
+            () = cut_off => {}
+        }
+        if now.is_cancelled() {
+            metrics.count(Outcome::Returned)
+        } else {
+            0
         }
     }
 
@@ -136,4 +166,15 @@ impl Job {
             }
         }
     }
+}
+
+/// Ends what is still being delivered when a job that drains has kept it from
+/// others for long enough. Never returns.
+async fn give_back(patience: Option<Duration>, drain: &CancellationToken, end: &CancellationToken) {
+    drain.cancelled().await;
+    if let Some(patience) = patience {
+        tokio::time::sleep(patience).await;
+        end.cancel();
+    }
+    std::future::pending::<()>().await;
 }

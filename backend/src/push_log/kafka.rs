@@ -6,6 +6,7 @@
 
 use std::sync::{Arc, Weak};
 use std::thread;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use halley_proto::goim::logic::PushMsg;
@@ -190,6 +191,7 @@ impl KafkaPushLog {
             shared,
             is_over,
             ending,
+            revoke_wait: config.revoke_wait,
             close_timeout: config.close_timeout,
         })
     }
@@ -200,7 +202,8 @@ struct KafkaSubscription {
     /// Ends when the thread does.
     is_over: oneshot::Receiver<()>,
     ending: CancellationToken,
-    close_timeout: std::time::Duration,
+    revoke_wait: Duration,
+    close_timeout: Duration,
 }
 
 #[async_trait]
@@ -221,6 +224,10 @@ impl Subscription for KafkaSubscription {
     /// committed.
     fn drain(&mut self) {
         self.shared.drain();
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        Some(self.revoke_wait)
     }
 
     async fn close(mut self: Box<Self>) {

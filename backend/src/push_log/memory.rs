@@ -159,6 +159,11 @@ impl Subscription for MemorySubscription {
         self.hands.shared.state.lock().drain(self.hands.id);
     }
 
+    /// The log ends with its process, and so do its subscriptions.
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
+
     async fn close(self: Box<Self>) {}
 }
 

@@ -27,7 +27,8 @@ pub struct RemoteConfig {
     pub subscribe_timeout: Duration,
     /// Pauses between attempts to reach a peer.
     pub reconnect: Backoff,
-    /// Time for the last acknowledgements to reach the peers.
+    /// Time to deliver what was taken before a job that drains gives it back, and
+    /// for the last acknowledgements to reach the peers.
     #[serde(with = "humantime_serde")]
     pub close_timeout: Duration,
 }
@@ -121,6 +122,10 @@ impl Subscription for RemoteSubscription {
     /// What was sent to us and not yet taken goes back when we close.
     fn drain(&mut self) {
         self.is_draining = true;
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        Some(self.close_timeout)
     }
 
     async fn close(mut self: Box<Self>) {

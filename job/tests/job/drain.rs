@@ -1,11 +1,17 @@
 //! How a job ends, and that the log keeps what it has not delivered.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use halley_backend::push_log::PushLog;
+use async_trait::async_trait;
+use halley_backend::push_log::{
+    Delivery, MemoryConfig, MemoryPushLog, PublishError, PushLog, SubscribeError, Subscription,
+};
 use halley_job::Config;
+use halley_proto::goim::logic::PushMsg;
+use tokio::time::Instant;
 
-use super::support::{Answer, FakeComet, start, to_keys, to_room};
+use super::support::{Answer, FakeComet, local, start, start_from, to_keys, to_room};
 
 #[tokio::test(start_paused = true)]
 async fn drain_delivers_everything_accepted() {
@@ -83,6 +89,76 @@ async fn told_to_end_at_once_it_returns_the_rest_to_the_log() {
         assert_eq!(again.msg.msg, number.to_string());
         again.ack.done();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_others_can_deliver_is_soon_given_back() {
+    let (willing, hung) = (FakeComet::willing(), FakeComet::hung());
+    let log = MemoryPushLog::new(MemoryConfig::default());
+    let read = Arc::new(SharedLog(log.clone()));
+    let comets = local(&[&willing, &hung]);
+    let job = start_from(Config::default(), comets, read, log.clone());
+    job.publish((0..100).map(|number| to_room("live://1", number)))
+        .await;
+    while willing.bodies("live://1").len() < 100 {
+        tokio::task::yield_now().await;
+    }
+
+    let told = Instant::now();
+    job.drain.cancel();
+    let (outcome, counts) = job.ended().await;
+
+    assert!(told.elapsed() < 2 * PATIENCE, "{:?}", told.elapsed());
+    assert_eq!((counts.delivered, counts.returned), (100, 100));
+    assert_eq!(outcome.forced, 0, "nobody cut it off");
+    assert_eq!(log.depth().unwrap().records, 100);
+}
+
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A log that other jobs read, too.
+#[derive(Debug)]
+struct SharedLog(MemoryPushLog);
+
+struct Share {
+    inner: Box<dyn Subscription>,
+    is_draining: bool,
+}
+
+#[async_trait]
+impl PushLog for SharedLog {
+    async fn publish(&self, records: Vec<PushMsg>) -> Result<(), PublishError> {
+        self.0.publish(records).await
+    }
+
+    async fn subscribe(&self) -> Result<Box<dyn Subscription>, SubscribeError> {
+        Ok(Box::new(Share {
+            inner: self.0.subscribe().await?,
+            is_draining: false,
+        }))
+    }
+
+    async fn close(&self) {}
+}
+
+#[async_trait]
+impl Subscription for Share {
+    async fn next(&mut self) -> Option<Delivery> {
+        if self.is_draining {
+            return None;
+        }
+        self.inner.next().await
+    }
+
+    fn drain(&mut self) {
+        self.is_draining = true;
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        Some(PATIENCE)
+    }
+
+    async fn close(self: Box<Self>) {}
 }
 
 #[tokio::test(start_paused = true)]

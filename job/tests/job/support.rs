@@ -212,28 +212,36 @@ pub(crate) struct Running {
 
 /// A job that delivers to `comets`, called comet-1, comet-2, …
 pub(crate) fn start(config: Config, comets: &[&Arc<FakeComet>]) -> Running {
+    start_with(config, local(comets))
+}
+
+/// Comets in the job's process.
+pub(crate) fn local(comets: &[&Arc<FakeComet>]) -> Comets {
     let peers = comets.iter().zip(1..).map(|(comet, number)| Peer {
         server: format!("comet-{number}"),
         comet: Arc::clone(comet) as _,
     });
-    let comets = Comets {
+    Comets {
         local: peers.collect(),
         remote: None,
-    };
-    start_with(config, comets)
+    }
 }
 
 pub(crate) fn start_with(config: Config, comets: Comets) -> Running {
     let log = MemoryPushLog::new(MemoryConfig::default());
+    start_from(config, comets, Arc::new(log.clone()), log)
+}
+
+/// A job that reads `read`, which is some view of `log`.
+pub(crate) fn start_from(
+    config: Config,
+    comets: Comets,
+    read: Arc<dyn PushLog>,
+    log: MemoryPushLog,
+) -> Running {
     let mut registry = Registry::default();
     let readiness = Readiness::default();
-    let job = Job::build(
-        config,
-        Arc::new(log.clone()),
-        comets,
-        &mut registry,
-        &readiness,
-    );
+    let job = Job::build(config, read, comets, &mut registry, &readiness);
     let stage = job.unwrap().spawn();
     let done = stage.done;
     Running {

@@ -81,8 +81,9 @@ pub struct ConsumerConfig {
     /// since is delivered twice if the process dies.
     #[serde(with = "humantime_serde")]
     pub commit_interval: Duration,
-    /// How long a partition that goes to another member waits for the
-    /// acknowledgement of its records; then they are delivered twice.
+    /// How long a partition that goes to another member, as all do when a job
+    /// drains, waits for the acknowledgement of its records; then they are
+    /// delivered twice.
     #[serde(with = "humantime_serde")]
     pub revoke_wait: Duration,
     /// Time to become a member of the group.
