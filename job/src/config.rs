@@ -10,7 +10,7 @@ pub struct Config {
     /// Lanes of each comet that is delivered to by calls: calls to it that may
     /// be under way at a time.
     pub lanes: u32,
-    /// Parts of records that wait in one lane.
+    /// Parts of records that wait in one lane, of a comet in this process.
     pub lane_parts_max: usize,
     /// Parts of records that wait for one comet in another process. With those in
     /// flight it is what a comet that hangs may keep from being acknowledged: a
@@ -42,7 +42,7 @@ pub struct Config {
     #[serde(with = "humantime_serde")]
     pub stream_window_max: Duration,
     /// Parts of records that were sent to one comet over its stream, and that it
-    /// has not reported.
+    /// has not reported. Where it is called, its lanes share as much.
     pub in_flight_parts_max: usize,
     /// Bytes of them; the comet may ask for less.
     pub in_flight_bytes_max: usize,

@@ -144,6 +144,10 @@ impl Consumer {
                     () = self.routes.changed() => {
                         self.routes.aim();
                         self.has_news = true;
+                        // Other comets are a reason not to wait for this one.
+                        if self.routes.has_newcomer() {
+                            queue.hurry();
+                        }
                     }
                 }
             }

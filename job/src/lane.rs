@@ -39,20 +39,17 @@ struct Worker {
 }
 
 impl Lanes {
-    /// Starts lanes whose tasks end with `now`, which returns what they have to
+    /// Starts lanes, each with `bounds` of what waits, whose tasks end with `now`, which returns what they have to
     /// the log, or when the lanes are dropped and everything is delivered.
     pub(crate) fn start(
         courier: &Courier,
+        bounds: Bounds,
         keys_per_call_max: usize,
         config: &Config,
         tracker: &TaskTracker,
         now: &CancellationToken,
     ) -> Self {
         let stop = now.child_token();
-        let bounds = Bounds {
-            parts_max: config.lane_parts_max.max(1),
-            bytes_max: usize::MAX,
-        };
         let start = |_| {
             let queued = courier.metrics.queued(&courier.server);
             let (inlet, outlet) = queue(Arc::clone(&courier.server), bounds, queued);
@@ -61,7 +58,7 @@ impl Lanes {
                 calls: VecDeque::new(),
                 courier: courier.clone(),
                 limits: Limits::of(config),
-                pass_parts_max: bounds.parts_max,
+                pass_parts_max: bounds.parts_max.max(1),
                 window_max: config.window_max,
             };
             (inlet, tracker.spawn(worker.run(stop.clone())))
@@ -73,6 +70,11 @@ impl Lanes {
             workers,
             stop,
         }
+    }
+
+    /// Ends the tasks, with what they have not delivered.
+    pub(crate) fn stopper(&self) -> CancellationToken {
+        self.stop.clone()
     }
 
     /// Divides a part among the lanes.

@@ -154,7 +154,7 @@ impl Link {
 
     /// Whether the link was closed and has nothing left to do.
     pub(crate) fn has_ended(&self) -> bool {
-        self.parts.queue().has_finished()
+        self.parts.queue().has_ended()
     }
 }
 
@@ -226,7 +226,7 @@ impl Worker {
     }
 
     fn has_finished(&self) -> bool {
-        self.flight.is_empty() && self.parts.has_finished()
+        self.flight.is_empty() && self.parts.finish()
     }
 
     /// Turns to where the comet is now; true if that is elsewhere.

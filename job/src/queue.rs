@@ -33,6 +33,8 @@ pub(crate) struct Queue {
     arrived: Notify,
     /// Parts left.
     freed: Notify,
+    /// Who waits for room is to wait no longer.
+    hurried: Notify,
     queued: Gauge,
 }
 
@@ -89,6 +91,7 @@ pub(crate) fn queue(server: Arc<str>, bounds: Bounds, queued: Gauge) -> (Inlet, 
         state: Mutex::default(),
         arrived: Notify::new(),
         freed: Notify::new(),
+        hurried: Notify::new(),
         queued,
     });
     (Inlet(Arc::clone(&queue)), Outlet(queue))
@@ -139,10 +142,7 @@ impl Queue {
                 return true;
             }
         };
-        while tokio::time::timeout_at(until, self.freed.notified())
-            .await
-            .is_ok()
-        {
+        while self.has_freed(until).await {
             part = match self.offer(part) {
                 Ok(()) => return true,
                 Err(Refused::Ended) => return false,
@@ -161,6 +161,20 @@ impl Queue {
         true
     }
 
+    /// Waits for room; `false` if that was long enough.
+    async fn has_freed(&self, until: Instant) -> bool {
+        tokio::select! {
+            () = self.freed.notified() => true,
+            () = self.hurried.notified() => false,
+            () = tokio::time::sleep_until(until) => false,
+        }
+    }
+
+    /// Whoever [puts](Self::put) a part waits no longer.
+    pub(crate) fn hurry(&self) {
+        self.hurried.notify_waiters();
+    }
+
     pub(crate) fn glance(&self) -> Glance {
         let state = self.state.lock();
         Glance {
@@ -176,7 +190,7 @@ impl Queue {
             if let Some(first) = self.state.lock().parts.front() {
                 return Some(first.target == Target::Room);
             }
-            if self.has_finished() {
+            if self.finish() {
                 return None;
             }
             self.arrived().await;
@@ -236,11 +250,22 @@ impl Queue {
         }
     }
 
-    /// Whether it is empty for good. From then on it cannot be opened again.
-    pub(crate) fn has_finished(&self) -> bool {
+    /// Whether it is empty and closed.
+    pub(crate) fn is_finished(&self) -> bool {
+        let state = self.state.lock();
+        state.is_closed && state.parts.is_empty()
+    }
+
+    /// Ends it if it is empty and closed: from then on it cannot be opened again.
+    pub(crate) fn finish(&self) -> bool {
         let mut state = self.state.lock();
         state.has_ended |= state.is_closed && state.parts.is_empty();
         state.has_ended
+    }
+
+    /// Whether no part is ever going to be taken out.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state.lock().has_ended
     }
 
     fn left(&self, parts: usize) {

@@ -19,7 +19,7 @@ use crate::deliver::Courier;
 use crate::lane::Lanes;
 use crate::link::{Link, Shared, Target};
 use crate::metrics::{Metrics, Outcome};
-use crate::queue::{Patience, Queue};
+use crate::queue::{Bounds, Patience, Queue};
 use crate::record::{Part, Record, Target as PartTarget};
 
 pub(crate) struct Routes {
@@ -95,7 +95,13 @@ impl Routes {
                 metrics: Arc::clone(metrics),
                 failing: Arc::new(Notify::new()),
             };
-            let lanes = Lanes::start(&courier, config.keys_per_call_max, config, tracker, now);
+            // In this process memory is bounded by the log, and nothing hangs.
+            let bounds = Bounds {
+                parts_max: config.lane_parts_max,
+                bytes_max: usize::MAX,
+            };
+            let keys_max = config.keys_per_call_max;
+            let lanes = Lanes::start(&courier, bounds, keys_max, config, tracker, now);
             Route {
                 server,
                 way: Way::Local(lanes),
@@ -164,6 +170,14 @@ impl Routes {
                 link.aim(target(&node));
             }
         }
+    }
+
+    /// Whether the registry names a comet that is not delivered to yet.
+    pub(crate) fn has_newcomer(&self) -> bool {
+        let nodes = self.nodes();
+        nodes
+            .iter()
+            .any(|node| self.route_to(&node.hostname).is_none())
     }
 
     /// Takes in which comets there are now.

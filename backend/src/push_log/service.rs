@@ -28,7 +28,7 @@ pub struct ServiceConfig {
 impl Default for ServiceConfig {
     fn default() -> Self {
         Self {
-            in_flight_max: 16_384,
+            in_flight_max: 65_536,
             batch_records_max: 256,
             batch_bytes_max: 256 << 10,
         }

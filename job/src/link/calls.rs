@@ -16,7 +16,7 @@ use crate::comets::Connection;
 use crate::deliver::Courier;
 use crate::lane::Lanes;
 use crate::merge::{self, Limits};
-use crate::queue::Patience;
+use crate::queue::{Bounds, Patience};
 use crate::record::Part;
 
 /// Parts that are dealt to the lanes before anything else is looked at.
@@ -44,7 +44,7 @@ impl Worker {
                 deal(&lanes, parts, &self.shared).await;
                 continue;
             }
-            if self.parts.has_finished() {
+            if self.parts.is_finished() {
                 // Nothing is younger than that.
                 break (config.push_deadline, None);
             }
@@ -54,11 +54,30 @@ impl Worker {
                 () = moved(&mut self.aim) => break (Duration::ZERO, None),
             }
         };
-        let rest = lanes.end(patience).await;
+        let rest = self.end(lanes, patience, stream.is_none()).await;
         self.view.set(Mode::Connecting);
         self.failures = 0;
         self.flight.add(merge::calls(rest, Limits::of(config)));
         stream.map(|stream| Way::Stream(Box::new(stream)))
+    }
+
+    /// Ends the lanes. What they have not delivered is given up on earlier if the
+    /// comet moves, or, where none was expected, if more comes for it.
+    async fn end(&mut self, lanes: Lanes, patience: Duration, is_last: bool) -> VecDeque<Part> {
+        let stop = lanes.stopper();
+        let ending = lanes.end(patience);
+        tokio::pin!(ending);
+        loop {
+            tokio::select! {
+                rest = &mut ending => return rest,
+                () = moved(&mut self.aim) => stop.cancel(),
+                () = self.parts.arrived(), if is_last => {
+                    if !self.parts.is_finished() {
+                        stop.cancel();
+                    }
+                }
+            }
+        }
     }
 
     fn start_lanes(&self, connection: Connection, failing: &Arc<Notify>) -> Lanes {
@@ -72,11 +91,19 @@ impl Worker {
             metrics: Arc::clone(&shared.metrics),
             failing: Arc::clone(failing),
         };
-        let keys_max = shared.config.goim_keys_per_call_max;
+        let config = &shared.config;
+        // Together what a stream may have under way: half of it waits, and half is
+        // in calls.
+        let share = 2 * config.lanes.max(1) as usize;
+        let bounds = Bounds {
+            parts_max: config.in_flight_parts_max / share,
+            bytes_max: config.in_flight_bytes_max / share,
+        };
         Lanes::start(
             &courier,
-            keys_max,
-            &shared.config,
+            bounds,
+            config.goim_keys_per_call_max,
+            config,
             &shared.tracker,
             &shared.now,
         )

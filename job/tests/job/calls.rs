@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use halley_backend::push_log::PushLog as _;
 use halley_job::Config;
 use halley_proto::goim::comet::comet_server::CometServer;
 use tonic::Status;
@@ -173,6 +174,33 @@ async fn what_a_goim_comet_did_not_get_follows_it_to_its_new_address() {
     }
     let (_, counts) = job.drained().await;
     assert_eq!(counts.delivered, 300);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hung_goim_comet_holds_no_more_than_one_with_a_stream() {
+    let (hung, willing) = (FakeComet::hung(), StreamComet::new(Nature::of("comet-2")));
+    let fleet = fleet_of(&hung);
+    fleet.network.serve("comet-2", willing.services());
+    fleet.list_at_home(&["comet-1", "comet-2"]);
+    let config = Config {
+        link_parts_max: 100,
+        in_flight_parts_max: 80,
+        ..Config::default()
+    };
+    let job = fleet.start(config);
+
+    let rooms: Vec<_> = (0..50).map(|number| format!("live://{number}")).collect();
+    for number in 0..40 {
+        job.publish(rooms.iter().map(|room| to_room(room, number)))
+            .await;
+    }
+    until(|| rooms.iter().all(|room| willing.bodies(room).len() == 40)).await;
+
+    // Of the queue, of what is dealt to the lanes, in them, and in their hands.
+    let held = job.log.depth().unwrap().records;
+    assert!(held <= 100 + 100 + 80 + 8, "{held}");
+    job.acknowledged().await;
+    job.drained().await;
 }
 
 #[tokio::test(start_paused = true)]

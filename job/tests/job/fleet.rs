@@ -270,6 +270,65 @@ async fn what_waits_for_a_comet_that_left_goes_to_its_next_run() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_comet_that_is_gone_did_not_report_goes_to_its_next_run_first() {
+    let (old, new) = (comet("comet-1"), comet("comet-1"));
+    let fleet = Fleet::of(&[("comet-1", &old)]);
+    let job = fleet.start(Config::default());
+    until(|| old.opened() == 1).await;
+    old.hang(true);
+    job.publish((0..10).map(|number| to_room("live://1", number)))
+        .await;
+    until(|| job.counts().in_flight == 10).await;
+
+    let draining = NodeStatus {
+        draining: true,
+        ..node("comet-1", "comet-1", 1)
+    };
+    fleet.list([draining]);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    fleet.network.take_down("comet-1");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    fleet.list([]);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    fleet.network.serve("elsewhere", new.services());
+    fleet.list([node("comet-1", "elsewhere", 2)]);
+    job.publish((10..20).map(|number| to_room("live://1", number)))
+        .await;
+    job.acknowledged().await;
+
+    new.assert_got("live://1", 0..20);
+    let (_, counts) = job.drained().await;
+    assert_eq!(counts.delivered, 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_comet_that_is_new_does_not_wait_for_an_only_one_that_is_full() {
+    let (full, new) = (comet("comet-1"), comet("comet-2"));
+    let fleet = Fleet::of(&[("comet-1", &full)]);
+    let config = Config {
+        link_parts_max: 10,
+        in_flight_parts_max: 10,
+        ..Config::default()
+    };
+    let wait = config.queue_wait;
+    let job = fleet.start(config);
+    until(|| full.opened() == 1).await;
+    full.hang(true);
+    job.publish((0..100).map(|number| to_room("live://1", number)))
+        .await;
+    until(|| job.counts().queued == 10).await;
+
+    let listed = Instant::now();
+    fleet.network.serve("comet-2", new.services());
+    fleet.list_at_home(&["comet-1", "comet-2"]);
+    until(|| new.bodies("live://1").last() == Some(&"99".to_owned())).await;
+
+    assert!(listed.elapsed() <= 2 * wait, "{:?}", listed.elapsed());
+    job.acknowledged().await;
+    job.drained().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_comet_that_the_registry_lost_is_delivered_to_while_its_stream_lives() {
     let (one, two) = (comet("comet-1"), comet("comet-2"));
     let fleet = Fleet::of(&[("comet-1", &one), ("comet-2", &two)]);
