@@ -160,8 +160,10 @@ impl Default for RpcConfig {
             message_bytes_max: 16 * 1024 * 1024,
             request_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(10),
-            keepalive_interval: Duration::from_mins(1),
-            keepalive_timeout: Duration::from_secs(20),
+            // What a job holds that is cut off must come back while it can still be
+            // delivered.
+            keepalive_interval: Duration::from_secs(10),
+            keepalive_timeout: Duration::from_secs(5),
         }
     }
 }

@@ -112,7 +112,7 @@ impl Producer {
             budget: Arc::clone(&budget),
             waiting,
         };
-        // Ends with the producer, when everything is sent.
+        // Ends with the producer; what is not sent then is given up.
         TaskTracker::new().spawn(passes.run());
         Ok(Self {
             config,

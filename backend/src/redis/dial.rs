@@ -12,6 +12,8 @@ use super::{Config, ConfigError, Unavailable};
 /// Attempts at one command of a cluster, which redirects those that it moved.
 const CLUSTER_RETRIES: u32 = 3;
 
+const BROKEN_AT_ONCE: &str = "the connection to redis broke as soon as it was made";
+
 /// Makes connections, one at a time.
 pub(super) struct Dialer {
     config: Config,
@@ -30,7 +32,7 @@ enum Target {
 struct Attempts {
     made: u64,
     failures: u32,
-    /// Why the last one failed, and when the next may be.
+    /// Why the next must wait, and until when.
     pause: Option<(String, Instant)>,
 }
 
@@ -69,7 +71,9 @@ impl Dialer {
                 if std::mem::take(&mut attempts.failures) > 0 {
                     tracing::info!("redis is back");
                 }
-                attempts.pause = None;
+                // One that breaks as soon as it is made must not be made without end.
+                let until = Instant::now() + self.config.reconnect.pause(1);
+                attempts.pause = Some((BROKEN_AT_ONCE.to_owned(), until));
                 return Ok(link);
             }
             Ok(Err(error)) => error.to_string(),

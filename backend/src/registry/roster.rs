@@ -39,6 +39,8 @@ pub(super) struct Roster {
     role: Role,
     grace: Duration,
     nodes: BTreeMap<String, Known>,
+    /// When the registry was last asked.
+    asked: Instant,
     snapshot: watch::Sender<Snapshot>,
 }
 
@@ -47,6 +49,8 @@ struct Known {
     status: NodeStatus,
     /// `None` while the registry lists it.
     until: Option<Instant>,
+    /// The last answer had it.
+    is_listed: bool,
 }
 
 impl Roster {
@@ -57,6 +61,7 @@ impl Roster {
             role,
             grace,
             nodes: BTreeMap::new(),
+            asked: Instant::now(),
             snapshot: watch::Sender::new(None),
         }
     }
@@ -73,6 +78,7 @@ impl Roster {
     /// Takes in an answer; `None` says that nothing has changed.
     pub(super) fn answered(&mut self, answer: Option<Answer>) {
         let now = Instant::now();
+        self.asked = now;
         if let Some(answer) = answer {
             self.merge(answer, now);
         }
@@ -82,11 +88,18 @@ impl Roster {
     }
 
     /// The registry cannot be asked: no node's time runs out meanwhile, and
-    /// each has the grace to show up again afterwards.
+    /// those that it listed before have the grace to show up again afterwards.
     pub(super) fn unanswered(&mut self) {
-        let until = Instant::now() + self.grace;
+        let now = Instant::now();
+        let passed = now - std::mem::replace(&mut self.asked, now);
         for known in self.nodes.values_mut() {
-            known.until = known.until.map(|end| end.max(until));
+            known.until = known.until.map(|end| {
+                if known.is_listed {
+                    end.max(now + self.grace)
+                } else {
+                    end + passed
+                }
+            });
         }
     }
 
@@ -100,16 +113,17 @@ impl Roster {
             let until = lease.map(|lease| now + lease);
             match self.nodes.entry(status.hostname.clone()) {
                 Entry::Vacant(entry) => {
-                    entry.insert(Known { status, until });
+                    entry.insert(Known::listed(status, until));
                 }
                 Entry::Occupied(mut entry) => {
                     if is_newer(&status, &entry.get().status) {
-                        entry.insert(Known { status, until });
+                        entry.insert(Known::listed(status, until));
                     }
                 }
             }
         }
         for (name, mut known) in before {
+            known.is_listed = false;
             if known.until.is_none() {
                 if answer.missing == Missing::Gone {
                     continue;
@@ -135,6 +149,16 @@ impl Roster {
             *snapshot = Some(nodes);
             true
         });
+    }
+}
+
+impl Known {
+    fn listed(status: NodeStatus, until: Option<Instant>) -> Self {
+        Self {
+            status,
+            until,
+            is_listed: true,
+        }
     }
 }
 

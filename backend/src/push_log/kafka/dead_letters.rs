@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use rdkafka::message::{Header, OwnedHeaders};
 
 use super::super::AckSink as _;
@@ -10,7 +11,8 @@ use super::tracker::Dead;
 use crate::backoff::Backoff;
 use crate::kafka::{Producer, Record, SendError};
 
-const BATCH_RECORDS_MAX: usize = 64;
+/// Letters on their way at a time.
+const UNDER_WAY_MAX: usize = 64;
 
 /// The names of the headers that say where a dead letter comes from and why.
 const REASON: &str = "halley-reason";
@@ -32,9 +34,8 @@ impl DeadLetters {
     /// Never ends. Dropped, it leaves what is not written to be read again.
     pub(super) async fn run(self) {
         loop {
-            for dead in self.shared.next_dead(BATCH_RECORDS_MAX).await {
-                self.bury(&dead).await;
-            }
+            let dead = self.shared.next_dead(UNDER_WAY_MAX).await;
+            join_all(dead.iter().map(|dead| self.bury(dead))).await;
         }
     }
 
@@ -53,6 +54,7 @@ impl DeadLetters {
                 }
                 // The facts in its headers still lead to it.
                 Err(SendError::TooLarge) if !letter.value.is_empty() => letter.value.clear(),
+                Err(SendError::TooLarge) if !letter.key.is_empty() => letter.key.clear(),
                 Err(error) => {
                     self.shared.counters.dead_letter_failure();
                     failures += 1;

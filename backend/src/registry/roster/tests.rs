@@ -51,6 +51,23 @@ async fn a_lease_that_is_not_renewed_ends() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_dead_node_leaves_though_the_registry_often_does_not_answer() {
+    let second = Duration::from_secs(1);
+    let mut roster = Roster::new(Role::Comet, GRACE);
+    roster.answered(Some(answer(&["a", "dead"], Some(LEASE), Missing::Stay)));
+
+    for _ in 0..LEASE.as_secs() {
+        tokio::time::advance(second).await;
+        roster.answered(Some(answer(&["a"], Some(LEASE), Missing::Stay)));
+        tokio::time::advance(second).await;
+        roster.unanswered();
+    }
+    roster.answered(None);
+
+    assert_eq!(names(&roster).unwrap(), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_time_runs_out_while_the_registry_is_away() {
     let mut roster = Roster::new(Role::Comet, GRACE);
     roster.answered(Some(answer(&["a"], Some(LEASE), Missing::Stay)));
