@@ -84,6 +84,7 @@ macro_rules! sessions {
                 what_is_bound_is_found,
                 the_newer_binding_of_a_key_wins,
                 a_late_unbind_leaves_the_newer_binding,
+                the_answer_to_an_earlier_login_leaves_the_later_binding,
                 the_newest_of_two_servers_in_turn_is_found,
                 a_peer_without_connection_numbers_unbinds_by_server,
                 a_binding_made_twice_is_one,

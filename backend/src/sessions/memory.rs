@@ -131,6 +131,13 @@ impl MemorySessions {
                 }
                 return Ok(());
             }
+            // The answer to an earlier login may come later; 0 is of a peer that
+            // does not number connections.
+            let is_numbered = binding.connection > 0;
+            let is_later = entry.server == server && entry.connection > binding.connection;
+            if is_alive && is_numbered && is_later {
+                return Ok(());
+            }
             let mid_before = std::mem::replace(&mut entry.mid, binding.mid);
             entry.server = server;
             entry.connection = binding.connection;

@@ -79,6 +79,31 @@ pub(crate) async fn a_late_unbind_leaves_the_newer_binding(sessions: Arc<dyn Ses
     assert!(sessions.unbind_if(1, "a", "t", Some(2)).await.unwrap());
 }
 
+pub(crate) async fn the_answer_to_an_earlier_login_leaves_the_later_binding(
+    sessions: Arc<dyn Sessions>,
+) {
+    // Beyond what a floating point number tells apart.
+    let (earlier, later) = ((1 << 62) + 1, (1 << 62) + 2);
+    for (earlier, later) in [(earlier, later), (9, 10)] {
+        sessions.bind(binding(1, "a", "s", later)).await.unwrap();
+        sessions.bind(binding(2, "a", "s", earlier)).await.unwrap();
+
+        assert_eq!(of_mids(&*sessions, &[1]).await, [pair("a", "s")]);
+        assert_eq!(of_mids(&*sessions, &[2]).await, []);
+        assert!(
+            !sessions
+                .unbind_if(2, "a", "s", Some(earlier))
+                .await
+                .unwrap()
+        );
+        assert!(sessions.unbind_if(1, "a", "s", Some(later)).await.unwrap());
+    }
+    // Whoever does not number connections has the last word.
+    sessions.bind(binding(1, "a", "s", later)).await.unwrap();
+    sessions.bind(binding(2, "a", "s", 0)).await.unwrap();
+    assert_eq!(of_mids(&*sessions, &[2]).await, [pair("a", "s")]);
+}
+
 /// A client goes from one server to another and back, a thousand times, while
 /// its old connections renew and unbind late, in any order, also at the very
 /// time of a new login.

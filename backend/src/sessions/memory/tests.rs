@@ -150,6 +150,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Model(BTreeMap<String, Binding>);
 
 impl Model {
+    fn bind(&mut self, binding: Binding) {
+        let is_late = self.0.get(&binding.key).is_some_and(|bound| {
+            bound.server == binding.server && bound.connection > binding.connection
+        });
+        if binding.connection == 0 || !is_late {
+            self.0.insert(binding.key.clone(), binding);
+        }
+    }
+
     fn unbind(&mut self, by: &Binding, exact: bool) -> bool {
         let is_its = self.0.get(&by.key).is_some_and(|bound| {
             bound.server == by.server && (!exact || bound.connection == by.connection)
@@ -176,7 +185,7 @@ proptest! {
                 match step {
                     Step::Bind(binding) => {
                         sessions.bind(binding.clone()).await.unwrap();
-                        model.0.insert(binding.key.clone(), binding);
+                        model.bind(binding);
                     }
                     Step::Renew(binding) => {
                         sessions.renew(binding.clone()).await.unwrap();

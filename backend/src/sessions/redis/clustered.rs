@@ -16,6 +16,7 @@ use redis::cmd;
 use super::{Binding, Named, Owner};
 use crate::redis::{Redis, Script, Unavailable};
 
+static BIND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("clustered/bind.lua")));
 static RENEW: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("clustered/renew.lua")));
 static UNBIND: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("clustered/unbind.lua")));
@@ -41,16 +42,23 @@ impl Bindings {
     }
 
     pub(super) async fn bind(&self, binding: &Binding) -> Result<(), Unavailable> {
-        let mut set = cmd("SET");
-        set.arg(key_of(&binding.key))
-            .arg(content_of(binding))
-            .arg("EX")
-            .arg(self.expire_secs);
-        tokio::try_join!(self.index(binding), self.redis.query::<()>(&set))?;
+        let (is_ours, ()) = tokio::try_join!(self.write(&BIND, binding), self.index(binding))?;
+        if !is_ours && binding.mid > 0 {
+            let entry = entry_of(&binding.server, &binding.connection.to_string());
+            self.forget(binding.mid, &binding.key, entry).await?;
+        }
         Ok(())
     }
 
     pub(super) async fn renew(&self, binding: &Binding) -> Result<(), Unavailable> {
+        if self.write(&RENEW, binding).await? {
+            self.index(binding).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the binding; whether it is the caller's now.
+    async fn write(&self, script: &Script, binding: &Binding) -> Result<bool, Unavailable> {
         let keys = [key_of(&binding.key)];
         let args = (
             content_of(binding),
@@ -58,11 +66,7 @@ impl Bindings {
             &binding.server,
             binding.connection,
         );
-        let is_ours: bool = self.redis.run(&RENEW, &keys, args).await?;
-        if is_ours {
-            self.index(binding).await?;
-        }
-        Ok(())
+        self.redis.run(script, &keys, args).await
     }
 
     pub(super) async fn unbind_if(
@@ -79,8 +83,7 @@ impl Bindings {
         };
         if removed.mid > 0 {
             let entry = entry_of(removed.server, removed.connection);
-            let keys = [user_of(removed.mid)];
-            self.redis.run::<()>(&FORGET, &keys, (key, entry)).await?;
+            self.forget(removed.mid, key, entry).await?;
         }
         Ok(true)
     }
@@ -133,6 +136,10 @@ impl Bindings {
         let entry = entry_of(&binding.server, &binding.connection.to_string());
         let args = (&binding.key, entry, self.expire_secs);
         self.redis.run(&INDEX, &[user_of(binding.mid)], args).await
+    }
+
+    async fn forget(&self, mid: i64, key: &str, entry: String) -> Result<(), Unavailable> {
+        self.redis.run(&FORGET, &[user_of(mid)], (key, entry)).await
     }
 }
 

@@ -1,6 +1,15 @@
--- Binds a key.
+-- Binds a key, unless a later connection of the same server has it; 0 is of a
+-- peer that does not number connections.
 -- KEYS: key_K, conn_K, and of a user mid_M
--- ARGV: server, content of conn_K, seconds, K
+-- ARGV: server, content of conn_K, seconds, K, connection
+local bound = redis.call('GET', KEYS[1])
+if bound == ARGV[1] and ARGV[5] ~= '0' then
+  local server, number = string.match(redis.call('GET', KEYS[2]) or '', '^(.*) (%d+) %-?%d+$')
+  -- Too large for Lua's numbers: of two texts the longer is larger.
+  if server == bound and (#number > #ARGV[5] or (#number == #ARGV[5] and number > ARGV[5])) then
+    return
+  end
+end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[3])
 redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3])
 if KEYS[3] then
