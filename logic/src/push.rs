@@ -15,7 +15,7 @@ use halley_proto::goim::logic::PushMsg;
 use halley_proto::goim::logic::push_msg::Type;
 
 use crate::core::Core;
-use crate::metrics::{PushKind, PushOutcome};
+use crate::metrics::{Metrics, PushKind, PushOutcome};
 
 /// What became of a push when it was taken.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -128,19 +128,46 @@ pub(crate) async fn batch(
     core: &Core,
     pushes: Vec<Push>,
 ) -> Result<Vec<Result<Receipt, PushError>>, PushError> {
-    let given: Vec<_> = pushes.iter().map(|push| push.target.counts_as()).collect();
-    let results = try_batch(core, pushes).await;
-    for (at, (kind, targets)) in given.into_iter().enumerate() {
-        match results.as_ref().map(|results| &results[at]) {
-            Ok(Ok(receipt)) => {
-                let metrics = &core.metrics;
-                metrics.pushes(kind, PushOutcome::Accepted, receipt.accepted);
-                metrics.pushes(kind, PushOutcome::Offline, receipt.offline.len());
-            }
-            Ok(Err(_)) | Err(_) => core.metrics.pushes(kind, PushOutcome::Refused, targets),
+    let mut counts = Counts {
+        metrics: &core.metrics,
+        refused: pushes.iter().map(|push| push.target.counts_as()).collect(),
+    };
+    let results = try_batch(core, pushes).await?;
+    counts.done(&results);
+    Ok(results)
+}
+
+/// Counts a batch. Dropped before its end, as when there is no time left for it,
+/// all of it was refused.
+struct Counts<'a> {
+    metrics: &'a Metrics,
+    /// Unless it is known better, in the order of the pushes.
+    refused: Vec<(PushKind, usize)>,
+}
+
+impl Counts<'_> {
+    fn done(&mut self, results: &[Result<Receipt, PushError>]) {
+        let given = std::mem::take(&mut self.refused);
+        for (given, result) in given.into_iter().zip(results) {
+            let Ok(receipt) = result else {
+                self.refused.push(given);
+                continue;
+            };
+            let (kind, _) = given;
+            self.metrics
+                .pushes(kind, PushOutcome::Accepted, receipt.accepted);
+            self.metrics
+                .pushes(kind, PushOutcome::Offline, receipt.offline.len());
         }
     }
-    results
+}
+
+impl Drop for Counts<'_> {
+    fn drop(&mut self) {
+        for &(kind, targets) in &self.refused {
+            self.metrics.pushes(kind, PushOutcome::Refused, targets);
+        }
+    }
 }
 
 async fn try_batch(

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use super::{envelope, go, pushes};
 use crate::core::Core;
+use crate::metrics::{PushKind, PushOutcome};
 use crate::push::{self, Push, PushError, Receipt, Target};
 
 /// Bytes of a result without keys that are offline, as a guess.
@@ -46,20 +47,33 @@ struct Message<'a> {
 
 /// Pushes what `body` says, and returns the body of the answer.
 pub(super) async fn run(core: &Core, body: &Bytes) -> Result<Bytes, PushError> {
-    let batch: Batch<'_> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
-    let read: Vec<_> = batch.messages.into_iter().map(read).collect();
-    check_targets(core, &read)?;
+    let read = read_all(core, body).inspect_err(|_| refused(core, 1))?;
     let mut pushes = Vec::with_capacity(read.len());
-    let refused: Vec<_> = read
+    let wrong: Vec<_> = read
         .into_iter()
         .map(|message| message.map(|push| pushes.push(push)).err())
         .collect();
+    refused(core, wrong.iter().flatten().count());
     let mut done = push::batch(core, pushes).await?.into_iter();
-    let results = refused.into_iter().map(|refused| match refused {
+    let results = wrong.into_iter().map(|wrong| match wrong {
         Some(error) => Err(error),
         None => done.next().expect("invariant: a result for each push"),
     });
     Ok(envelope::data_body(&results_json(results)))
+}
+
+/// Counts what of a batch nobody could push.
+fn refused(core: &Core, messages: usize) {
+    core.metrics
+        .pushes(PushKind::Batch, PushOutcome::Refused, messages);
+}
+
+/// The messages of a batch, unless there are too many.
+fn read_all(core: &Core, body: &[u8]) -> Result<Vec<Result<Push, PushError>>, PushError> {
+    let batch: Batch<'_> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
+    let read: Vec<_> = batch.messages.into_iter().map(read).collect();
+    check_targets(core, &read)?;
+    Ok(read)
 }
 
 fn read(message: &RawValue) -> Result<Push, PushError> {

@@ -53,23 +53,30 @@ where
         Err(error) => return envelope::unbound(&error),
     };
     let hides_errors = route == PushRoute::Keys;
+    let refused = || {
+        let (kind, targets) = push.counts_as();
+        core.metrics.pushes(kind, PushOutcome::Refused, targets);
+    };
     if core.is_draining() {
+        refused();
         return refusal(&PushError::Draining, hides_errors);
     }
     let msg = match body::read(body, core.config.http.body_bytes_max).await {
         Ok(msg) => msg,
-        Err(error @ BodyError::TooLarge(_)) => {
-            return envelope::refused(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string());
-        }
-        Err(error @ BodyError::Broken(_)) => {
-            return envelope::unbound(&BindError(error.to_string()));
+        Err(error) => {
+            refused();
+            return match error {
+                BodyError::TooLarge(_) => {
+                    envelope::refused(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string())
+                }
+                BodyError::Broken(_) => envelope::unbound(&BindError(error.to_string())),
+            };
         }
     };
     let permit = match core.limits.push.enter().await {
         Ok(permit) => permit,
         Err(shed) => {
-            let (kind, targets) = push.counts_as();
-            core.metrics.pushes(kind, PushOutcome::Refused, targets);
+            refused();
             return envelope::unavailable(&shed.to_string(), seconds(shed.retry_after));
         }
     };

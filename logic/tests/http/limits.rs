@@ -59,6 +59,9 @@ async fn a_body_has_a_limit() {
     let unannounced = harness.exchange(chunked.as_bytes()).await;
     assert_eq!((unannounced.status, &*unannounced.body), (413, refused));
     assert_eq!(harness.published().len(), 1);
+    let metrics = harness.send("GET", "/metrics", b"").await.body;
+    let counted = r#"halley_logic_pushes_total{kind="room",outcome="refused"} 2"#;
+    assert!(metrics.contains(counted), "{metrics}");
 }
 
 #[tokio::test]
