@@ -150,7 +150,8 @@ async fn websocket<S: Stream>(
     client.log_in().await
 }
 
-/// Makes and carries out a handshake; one that is moved in takes its place twice.
+/// Makes and carries out a handshake, which is made here since a future that is
+/// moved into another is stored twice.
 async fn in_time<F, I, H>(
     hub: Arc<Hub>,
     started: Instant,

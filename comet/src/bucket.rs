@@ -58,8 +58,6 @@ struct Entry {
 pub struct Swept<'a> {
     /// The connection.
     pub connection: &'a Arc<Connection>,
-    /// The user; not positive for anonymous ones.
-    pub mid: i64,
     /// No heartbeat came in time.
     pub is_idle: bool,
     /// Its grant has ended.
@@ -81,14 +79,6 @@ impl Entry {
 }
 
 impl Swept<'_> {
-    /// Who it is.
-    pub fn identity(&self) -> Identity {
-        Identity {
-            mid: self.mid,
-            key: self.connection.key().into(),
-        }
-    }
-
     /// Sets when the binding is to be renewed next.
     pub fn set_renewal(&self, next: Tick) {
         self.renew.store(next.0, Ordering::Relaxed);
@@ -261,7 +251,6 @@ impl Buckets {
             let last_seen = entry.last_seen.load(Ordering::Relaxed);
             visit(Swept {
                 connection: &entry.connection,
-                mid: entry.mid,
                 is_idle: now.0.saturating_sub(last_seen) > entry.idle_ticks,
                 is_expired: entry.expires.load(Ordering::Relaxed) <= now.0,
                 is_due: entry.renew.load(Ordering::Relaxed) <= now.0,

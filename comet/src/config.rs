@@ -252,6 +252,10 @@ pub struct Drain {
     pub notice: Duration,
     /// Connections that are told to go, per second.
     pub connections_per_second: usize,
+    /// How long after the last of them was told clients may still take what waits
+    /// for them.
+    #[serde(with = "humantime_serde")]
+    pub unsent_wait: Duration,
     /// Shortest pause before a client should reconnect.
     #[serde(with = "humantime_serde")]
     pub reconnect_min: Duration,
@@ -420,6 +424,7 @@ impl Default for Drain {
         Self {
             notice: Duration::from_secs(2),
             connections_per_second: 5_000,
+            unsent_wait: Duration::from_secs(5),
             reconnect_min: Duration::from_secs(1),
             reconnect_max: Duration::from_secs(10),
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use halley_node::DrainOutcome;
 use halley_wire::CloseReason;
+use tokio::task::yield_now;
 use tokio::time::{interval, sleep, timeout};
 
 use crate::hub::Hub;
@@ -12,6 +13,8 @@ use crate::online::{self, Status};
 
 /// Goodbyes are said in batches this far apart.
 const GOODBYE_PERIOD: Duration = Duration::from_millis(50);
+/// Connections that are let go before others get their turn.
+const LET_GO_BATCH: usize = 256;
 /// For the last reports to jobs, and for the last words to logic.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -54,9 +57,8 @@ async fn say_goodbye(hub: &Arc<Hub>) -> DrainOutcome {
     let total = u64::try_from(hub.buckets.connections()).unwrap_or(u64::MAX);
     let per_second = hub.config.drain.connections_per_second.max(1);
     let batch = (per_second / 20).max(1);
-    let mut period = interval(
-        GOODBYE_PERIOD.max(Duration::from_secs(1) * batch_u32(batch) / batch_u32(per_second)),
-    );
+    let mut period =
+        interval(GOODBYE_PERIOD.max(Duration::from_secs(1) * in_u32(batch) / in_u32(per_second)));
     let mut connections = Vec::new();
     let mut from = 0;
     while hub.buckets.copy_connections(from, batch, &mut connections) {
@@ -74,6 +76,7 @@ async fn say_goodbye(hub: &Arc<Hub>) -> DrainOutcome {
     }
     tokio::select! {
         () = hub.tasks.wait() => {}
+        () = let_go(hub) => {}
         () = hub.serving.cancelled() => {}
     }
     let forced = u64::try_from(hub.buckets.connections()).unwrap_or(u64::MAX);
@@ -83,6 +86,25 @@ async fn say_goodbye(hub: &Arc<Hub>) -> DrainOutcome {
     }
 }
 
-fn batch_u32(count: usize) -> u32 {
+/// Ends the wait for clients that do not take what waits for them. Never returns.
+async fn let_go(hub: &Hub) {
+    sleep(hub.config.drain.unsent_wait).await;
+    hub.leaving.cancel();
+    let mut connections = Vec::new();
+    let mut from = 0;
+    while hub
+        .buckets
+        .copy_connections(from, LET_GO_BATCH, &mut connections)
+    {
+        from += LET_GO_BATCH;
+        for connection in &connections {
+            connection.close(CloseReason::Draining);
+        }
+        yield_now().await;
+    }
+    std::future::pending::<()>().await;
+}
+
+fn in_u32(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }

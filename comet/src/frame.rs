@@ -66,7 +66,10 @@ impl Frame {
 
     fn checked(header: Header, body: Bytes) -> Result<Self, MalformedRaw> {
         let messages = match header.op {
-            Op::RAW => raw::count(&body)?,
+            Op::RAW => match raw::count(&body)? {
+                0 => return Err(MalformedRaw(packet::PacketError::Truncated)),
+                packets => packets,
+            },
             _ => 1,
         };
         Ok(Self {

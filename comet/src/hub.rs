@@ -59,6 +59,8 @@ pub(crate) struct Hub {
     pub(crate) draining: CancellationToken,
     /// No new connections.
     pub(crate) accepting: CancellationToken,
+    /// Clients that were told to go are not waited for any longer.
+    pub(crate) leaving: CancellationToken,
     /// The streams of jobs end: no client is left.
     pub(crate) streams_end: CancellationToken,
     /// Everything ends now.

@@ -13,7 +13,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
 use crate::tally::{DROP_REASONS, Tally};
 
-/// One label with a closed set of values.
+/// Two labels, each with a closed set of values.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub(crate) struct Outcome {
     outcome: &'static str,

@@ -9,7 +9,7 @@ use rand::RngExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::bucket::{Identity, Slot};
+use crate::bucket::Slot;
 use crate::clock::{Tick, ticks};
 use crate::connection::Connection;
 use crate::hub::Hub;
@@ -26,7 +26,6 @@ const QUEUE_MIN: usize = 1024;
 pub(crate) struct Due {
     pub(crate) slot: Slot,
     pub(crate) connection: Arc<Connection>,
-    pub(crate) identity: Identity,
 }
 
 /// Where the sweep leaves what is due; what finds no place stays due.
@@ -46,9 +45,13 @@ pub(crate) async fn renew(hub: Arc<Hub>, due: mpsc::Receiver<Due>) {
 }
 
 async fn renew_one(hub: &Hub, due: Due) {
+    // Of a connection that has ended meanwhile nothing may be bound again.
+    let Some(identity) = hub.buckets.identity(due.slot, &due.connection) else {
+        return;
+    };
     let number = due.connection.id();
     let renewed = tokio::select! {
-        renewed = hub.calls.heartbeat(number, due.identity) => renewed,
+        renewed = hub.calls.heartbeat(number, identity) => renewed,
         () = hub.serving.cancelled() => return,
     };
     if renewed.is_err() {

@@ -382,6 +382,7 @@ fn hub(
         streams: TaskTracker::new(),
         draining: CancellationToken::new(),
         accepting: CancellationToken::new(),
+        leaving: CancellationToken::new(),
         streams_end: CancellationToken::new(),
         serving: CancellationToken::new(),
         logins: Logins::start(),

@@ -47,7 +47,6 @@ fn sweep_bucket(hub: &Hub, bucket: usize, renewals: &mpsc::Sender<Due>) {
             let due = Due {
                 slot: entry.slot,
                 connection: Arc::clone(connection),
-                identity: entry.identity(),
             };
             if renewals.try_send(due).is_ok() {
                 entry.set_renewal(renewals::next(hub, now));

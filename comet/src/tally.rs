@@ -54,6 +54,8 @@ pub struct Tally {
     pub dropped: [u64; DROP_REASONS.len()],
     /// System calls that wrote.
     pub writes: u64,
+    /// Bytes that they wrote: that a client takes some is progress.
+    pub bytes: u64,
 }
 
 impl Tally {

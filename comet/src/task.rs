@@ -4,7 +4,6 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::io;
 use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,9 +20,10 @@ use crate::event_loop::Ready;
 use crate::hub::Hub;
 use crate::session::Grant;
 use crate::tally::Tally;
-use crate::transport::{Framing, Goodbye, Incoming, Io, SocketState};
+use crate::transport::{Framing, Goodbye, Incoming, Io, SocketState, end_of};
 
 mod answer;
+mod seen_through;
 
 pub(crate) use answer::expiry;
 
@@ -138,18 +138,21 @@ impl<F: Framing, I: Io> Serve<F, I> {
                 }
                 return Poll::Ready((reason, None));
             }
-            match self.flush(cx) {
-                Ok(Flushed::All) => {}
-                // A client that does not read is not read from either.
-                Ok(Flushed::Blocked) => return Poll::Pending,
+            let is_blocked = match self.flush(cx) {
+                Ok(Flushed::All) => false,
+                Ok(Flushed::Blocked) => true,
                 Ok(Flushed::More) => continue,
                 Err(reason) => return Poll::Ready((reason, None)),
-            }
+            };
             if let Some(call) = &mut self.call {
                 let called = ready!(call.as_mut().poll(cx));
                 self.call = None;
                 self.finish_call(called);
                 continue;
+            }
+            // A client that does not read its answers is not read from either.
+            if is_blocked && self.connection.outgoing().has_reply() {
+                return Poll::Pending;
             }
             if let Err(end) = ready!(self.poll_packets(cx)) {
                 return Poll::Ready(end);
@@ -174,7 +177,7 @@ impl<F: Framing, I: Io> Serve<F, I> {
         );
         let is_blocked = matches!(flushed, Ok(Flushed::Blocked));
         outgoing.set_blocked(is_blocked);
-        if !is_blocked || tally.delivered > 0 {
+        if !is_blocked || tally.bytes > 0 {
             self.connection.set_blocked(None);
         }
         if is_blocked {
@@ -197,10 +200,7 @@ impl<F: Framing, I: Io> Serve<F, I> {
             let read = match ready!(self.io.poll_read(&self.connection, cx, scratch)) {
                 Ok(0) => return Poll::Ready(Err((CloseReason::PeerClosed, None))),
                 Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                    return Poll::Ready(Err((CloseReason::PeerClosed, None)));
-                }
-                Err(_) => return Poll::Ready(Err((CloseReason::IoError, None))),
+                Err(error) => return Poll::Ready(Err((end_of(&error), None))),
             };
             let input = &mut scratch[..read];
             if let Some(mut unread) = self.unread.take() {
@@ -215,11 +215,13 @@ impl<F: Framing, I: Io> Serve<F, I> {
 
     fn act_on(&mut self, mut unread: Box<Unread>) -> Result<(), (CloseReason, Option<u16>)> {
         let consumed = self.act(&mut unread.bytes)?;
-        if consumed < unread.bytes.len() {
-            unread.bytes.drain(..consumed);
-            unread.is_due = self.call.is_some();
-            self.unread = Some(unread);
-        }
+        self.unread = if consumed == 0 {
+            unread.is_due = false;
+            Some(unread)
+        } else {
+            // What is left may be little of much.
+            Unread::rest(&unread.bytes[consumed..], self.call.is_some())
+        };
         Ok(())
     }
 
@@ -259,17 +261,16 @@ impl<F: Framing, I: Io> Serve<F, I> {
 
     /// Whether a client that is sent away still has something to read, and time for it.
     fn has_unsent(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.hub.leaving.is_cancelled() {
+            return false;
+        }
         match self.flush(cx) {
             Ok(Flushed::All) | Err(_) => false,
             Ok(Flushed::More) => {
                 cx.waker().wake_by_ref();
                 true
             }
-            Ok(Flushed::Blocked) => {
-                let patience = self.hub.config.delivery.write_deadline;
-                let since = self.connection.blocked_since();
-                since.is_none_or(|since| self.hub.now() < since.after(patience))
-            }
+            Ok(Flushed::Blocked) => true,
         }
     }
 

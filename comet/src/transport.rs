@@ -107,6 +107,20 @@ pub(crate) trait Io: Send + Unpin + 'static {
     fn shut_down(&mut self, connection: &Connection, cx: &mut Context<'_>);
 }
 
+/// Why a connection ends whose socket fails with `error`.
+pub(crate) fn end_of(error: &io::Error) -> CloseReason {
+    let has_left = matches!(
+        error.kind(),
+        // The last one: with TLS many clients leave without a word.
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof
+    );
+    if has_left {
+        CloseReason::PeerClosed
+    } else {
+        CloseReason::IoError
+    }
+}
+
 /// A stream during the handshake, which owns it alone.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {
     /// Its I/O after the handshake.

@@ -10,6 +10,7 @@ use super::SlowConsumer;
 use super::outgoing::Outgoing;
 use crate::ring::Chunk;
 use crate::tally::Tally;
+use crate::transport::end_of;
 
 /// Pieces handed to one system call.
 const PIECES_MAX: usize = 64;
@@ -79,6 +80,7 @@ impl Outgoing {
             match sink.write(&slices) {
                 Ok(0) => return Err(CloseReason::IoError),
                 Ok(written) => {
+                    tally.bytes += written as u64;
                     self.advance(&pieces, written, tally);
                     if written < wanted && sink.full_after_partial() {
                         return Ok(Flushed::Blocked);
@@ -87,7 +89,7 @@ impl Outgoing {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Ok(Flushed::Blocked);
                 }
-                Err(_) => return Err(CloseReason::IoError),
+                Err(error) => return Err(end_of(&error)),
             }
         }
         Ok(Flushed::More)

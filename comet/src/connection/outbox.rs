@@ -42,8 +42,8 @@ impl Outbox {
         true
     }
 
-    /// Queues a reply. Replies need no limit of their own: a connection whose
-    /// replies wait is not read from.
+    /// Queues a reply. Replies need no limit of their own: a connection that has
+    /// one waiting is not read from.
     pub(super) fn push(&mut self, frame: Waiting) {
         self.bytes += frame.bytes.len();
         self.frames.push_back(frame);
@@ -75,6 +75,10 @@ impl Outbox {
 
     pub(super) fn is_empty(&self) -> bool {
         self.torn.is_none() && self.frames.is_empty()
+    }
+
+    pub(super) fn has_reply(&self) -> bool {
+        self.iter().any(|frame| frame.messages == 0)
     }
 
     pub(super) fn messages(&self) -> u64 {

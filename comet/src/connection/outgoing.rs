@@ -14,6 +14,7 @@ use crate::frame::Dialect;
 use crate::ring::{Chunk, Cursor, Read};
 use crate::room::Room;
 use crate::tally::{DropReason, Tally};
+use crate::transport::end_of;
 
 /// A room that the connection is in, and how far it has read it.
 #[derive(Debug)]
@@ -108,6 +109,13 @@ impl Outgoing {
         self.outbox.is_some()
     }
 
+    /// Whether an answer to the client waits.
+    pub(crate) fn has_reply(&self) -> bool {
+        self.outbox
+            .as_ref()
+            .is_some_and(|outbox| outbox.has_reply())
+    }
+
     /// The room of a connection that is in one.
     pub fn room(&self) -> Option<&Arc<Room>> {
         self.memberships.first().map(Membership::room)
@@ -194,9 +202,9 @@ impl Outgoing {
                 self.set_torn(Waiting { bytes, messages });
                 Ok(Flushed::Blocked)
             }
-            Err(_) => {
+            Err(error) => {
                 tally.drop(DropReason::Closed, u64::from(messages));
-                Err(CloseReason::IoError)
+                Err(end_of(&error))
             }
         }
     }
@@ -232,6 +240,7 @@ impl Outgoing {
             return Ok(Flushed::All);
         };
         tally.writes += 1;
+        tally.bytes += *result.as_ref().unwrap_or(&0) as u64;
         match result {
             Ok(written) if written == bytes.len() => {
                 tally.delivered += chunk.end().since(membership.cursor);
@@ -245,7 +254,7 @@ impl Outgoing {
                 Ok(Flushed::Blocked)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Flushed::Blocked),
-            Err(_) => Err(CloseReason::IoError),
+            Err(error) => Err(end_of(&error)),
         }
     }
 

@@ -74,12 +74,12 @@ impl Connection {
                         bytes,
                     });
                 }
-                let before = tally.delivered;
+                let before = tally.bytes;
                 let flushed = outgoing.flush(&mut PlainSink(socket), rules.slow_consumer, tally);
-                self.flushed(flushed, &mut outgoing, before != tally.delivered, now);
+                self.flushed(flushed, &mut outgoing, before != tally.bytes, now);
             }
-            Some(_) => {}
-            None => self.wake(),
+            None if !outgoing.is_blocked() => self.wake(),
+            Some(_) | None => {}
         }
         Walked::At(outgoing.cursor(room))
     }
@@ -101,7 +101,7 @@ impl Due<'_> {
         now: Tick,
         tally: &mut Tally,
     ) -> Option<Cursor> {
-        let before = tally.delivered;
+        let before = tally.bytes;
         let chunks = pass.chunks(self.member.dialect);
         let (mut chunk, mut bytes) = (self.chunk, self.bytes);
         let flushed = loop {
@@ -115,7 +115,7 @@ impl Due<'_> {
             };
             (chunk, bytes) = next;
         };
-        let progress = before != tally.delivered;
+        let progress = before != tally.bytes;
         self.member
             .flushed(flushed, &mut self.outgoing, progress, now);
         self.outgoing.cursor(room)

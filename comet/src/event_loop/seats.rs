@@ -19,7 +19,8 @@ use crate::transport::{Plain, SocketState, Tcp, Tls, WebSocket};
 /// moves, so that growing is no pause.
 const BLOCK: usize = 256;
 
-/// A connection. Only one in TLS, which needs so much more, is boxed.
+/// A connection. Those in TLS are boxed: they are few bytes larger, and every seat
+/// would be.
 pub(crate) enum Seat {
     Handshake(Handshake),
     Tcp(Serve<Tcp, Plain>),
@@ -215,6 +216,13 @@ mod tests {
             None
         });
         Seat::Handshake(Handshake::new(login, state, Arc::new(Place::nowhere())))
+    }
+
+    #[test]
+    fn a_seat_is_no_larger_than_a_plain_connection() {
+        let plain = size_of::<Serve<WebSocket, Plain>>();
+        assert_eq!(size_of::<Option<Seat>>(), plain);
+        assert!(plain <= 96, "{plain}");
     }
 
     #[test]

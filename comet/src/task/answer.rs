@@ -7,6 +7,7 @@ use bytes::Bytes;
 use halley_proto::goim::logic::ConnectReply;
 use halley_wire::{CloseReason, Header, Op, PacketRef};
 
+use super::seen_through::SeenThrough;
 use super::{Called, Serve, is_answered, proto};
 use crate::bucket::Identity;
 use crate::clock::Tick;
@@ -139,12 +140,16 @@ impl<F: Framing, I: Io> Serve<F, I> {
     fn forward(&mut self, header: Header, body: &[u8]) {
         let hub = Arc::clone(&self.hub);
         let proto = proto(header, body);
+        let tasks = hub.tasks.clone();
         let identity = hub.buckets.identity(self.slot, &self.connection);
-        self.call = Some(Box::pin(async move {
+        let received = SeenThrough::new(tasks, async move {
             // Nobody answers for a connection that was replaced.
             if let Some(identity) = identity {
                 hub.calls.receive(identity.mid, proto).await;
             }
+        });
+        self.call = Some(Box::pin(async move {
+            received.await;
             Called::Answer(header)
         }));
     }

@@ -9,7 +9,7 @@ use halley_wire::CloseReason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
-use super::{Io, Socket, SocketState, Stream};
+use super::{Io, Socket, SocketState, Stream, end_of};
 use crate::connection::{Connection, Flushed, Outgoing, Sink, SlowConsumer};
 use crate::tally::Tally;
 
@@ -48,7 +48,7 @@ impl Io for Tls {
         let flushed = outgoing.flush(&mut sink, slow_consumer, tally)?;
         match Pin::new(&mut *self.0).poll_flush(cx) {
             Poll::Ready(Ok(())) => Ok(flushed),
-            Poll::Ready(Err(_)) => Err(CloseReason::IoError),
+            Poll::Ready(Err(error)) => Err(end_of(&error)),
             Poll::Pending => Ok(Flushed::Blocked),
         }
     }

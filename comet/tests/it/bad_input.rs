@@ -120,23 +120,27 @@ async fn a_client_that_sends_a_byte_at_a_time_is_served() {
 async fn a_malformed_batch_from_job_is_refused_and_counted() {
     let node = Node::start().await;
     let mut client = node.log_in("a", "live://1").await;
-    let mut proto = raw_proto(&[(1000, b"good")]);
-    proto.body = proto.body.slice(..proto.body.len() - 1);
-    let request = halley_proto::goim::comet::BroadcastRoomReq {
-        room_id: "live://1".to_owned(),
-        proto: Some(proto),
-    };
+    let good = raw_proto(&[(1000, b"good")]);
+    let empty = raw_proto(&[]);
+    let mut cut = good.clone();
+    cut.body = good.body.slice(..good.body.len() - 1);
+    for proto in [cut, empty] {
+        let request = halley_proto::goim::comet::BroadcastRoomReq {
+            room_id: "live://1".to_owned(),
+            proto: Some(proto),
+        };
 
-    let refused = node
-        .service
-        .broadcast_room(tonic::Request::new(request))
-        .await;
+        let refused = node
+            .service
+            .broadcast_room(tonic::Request::new(request))
+            .await;
 
-    assert_eq!(
-        refused.expect_err("malformed").code(),
-        tonic::Code::InvalidArgument
-    );
-    assert_eq!(node.settled().await, (1, 0, 0, 1));
+        assert_eq!(
+            refused.expect_err("malformed").code(),
+            tonic::Code::InvalidArgument
+        );
+    }
+    assert_eq!(node.settled().await, (2, 0, 0, 2));
     assert_eq!(client.online().await, 1);
 }
 

@@ -125,6 +125,53 @@ async fn a_client_that_lags_gets_everything_before_it_is_sent_away() {
 }
 
 #[tokio::test]
+async fn a_client_that_takes_nothing_does_not_hold_the_drain_up() {
+    let unsent_wait = Duration::from_millis(200);
+    let node = Node::start_with(|config| {
+        config.socket.send_buffer_bytes = 4096;
+        config.drain.unsent_wait = unsent_wait;
+    })
+    .await;
+    let mut stuck = crate::support::Client::small(node.addresses.tcp[0]).await;
+    stuck.log_in("stuck", "live://1").await;
+    let message = vec![b'x'; 10_000];
+    for _ in 0..50 {
+        node.push_room("live://1", &[(1000, &message)]).await;
+    }
+
+    node.drain.cancel();
+
+    let outcome = soon("the node ends", node.done).await;
+    let outcome = outcome.expect("no panic").expect("no error");
+    assert_eq!((outcome.clean, outcome.forced), (1, 0));
+    assert!(node.logic.state.lock().bound.is_empty());
+}
+
+#[tokio::test]
+async fn what_a_replaced_client_sent_last_still_gets_to_logic() {
+    let node = Node::start().await;
+    let gate = Arc::new(Semaphore::new(0));
+    let mut client = node.log_in("a", "").await;
+    node.logic.state.lock().receive_gate = Some(Arc::clone(&gate));
+    client.send(Op(4), b"last words").await;
+    eventually("logic is asked", || node.logic.state.lock().receiving == 1).await;
+
+    let mut again = node.log_in("a", "").await;
+    client.closed().await;
+    gate.add_permits(1);
+
+    eventually("logic has it", || {
+        node.logic.state.lock().received.len() == 1
+    })
+    .await;
+    eventually("it is counted", || {
+        node.metric("logic_calls_total", &["receive", "ok"]) == 1
+    })
+    .await;
+    assert_eq!(again.online().await, 0);
+}
+
+#[tokio::test]
 async fn the_status_follows_the_node() {
     let mut node = Node::start().await;
     let started = node.status.borrow().clone();

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use halley_comet::{Config, SlowConsumer};
-use halley_wire::Op;
+use halley_wire::{HEADER_BYTES, Op};
+use tokio::io::AsyncReadExt as _;
+use tokio::time::{Instant, interval};
 
 use crate::support::{Client, Node, eventually};
 
@@ -112,6 +114,55 @@ async fn a_client_that_stops_reading_is_closed_at_the_write_deadline() {
     .await;
     let (pushes, delivered, offline, dropped) = node.settled().await;
     assert_eq!(pushes, delivered + offline + dropped);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_a_large_message_slowly_is_not_closed() {
+    let deadline = Duration::from_millis(500);
+    let node = Node::start_with(|config| {
+        tight(config);
+        config.delivery.outbox_bytes_max = 4 << 20;
+        config.delivery.write_deadline = deadline;
+    })
+    .await;
+    let mut slow = stuck(&node, "slow", "").await;
+    let message = vec![b'x'; 1 << 20];
+    let started = Instant::now();
+    node.push(&["slow"], 1000, &message).await;
+
+    // Some of it every now and then, for several deadlines.
+    let mut left = message.len() + HEADER_BYTES;
+    let mut portion = vec![0; left / 20];
+    let mut period = interval(deadline / 5);
+    while left > 0 {
+        period.tick().await;
+        let some = left.min(portion.len());
+        let read = slow.stream.read_exact(&mut portion[..some]).await;
+        read.expect("the connection lives");
+        left -= some;
+    }
+
+    assert!(started.elapsed() > 3 * deadline, "not slow enough");
+    assert_eq!(slow.online().await, 0);
+}
+
+#[tokio::test]
+async fn a_client_that_is_behind_in_its_room_is_still_read_from() {
+    let node = Node::start_with(tight).await;
+    let mut slow = stuck(&node, "slow", "live://1").await;
+    let message = vec![b'x'; 10_000];
+    for _ in 0..50 {
+        node.push_room("live://1", &[(1000, &message)]).await;
+        tokio::task::yield_now().await;
+    }
+
+    slow.send(Op(4), b"what a client has to say").await;
+
+    eventually("logic has it", || {
+        node.logic.state.lock().received.len() == 1
+    })
+    .await;
+    assert_eq!(node.metric("logic_calls_total", &["receive", "ok"]), 1);
 }
 
 #[tokio::test]

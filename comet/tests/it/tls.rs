@@ -98,6 +98,23 @@ async fn both_transports_work_over_tls() {
 }
 
 #[tokio::test]
+async fn a_tls_client_that_leaves_without_a_word_has_left() {
+    let authority = Authority::new();
+    let node = authority.node().await;
+    let stream = authority.connect(node.addresses.tls_tcp[0]).await;
+    let mut client = Client::over(stream, false);
+    client.log_in("a", "").await;
+
+    // No close_notify: only the stream below ends.
+    drop(client);
+
+    crate::support::eventually("closed", || {
+        node.metric("closes_total", &["peer_closed"]) == 1
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn plain_bytes_on_a_tls_port_harm_only_themselves() {
     let authority = Authority::new();
     let node = authority.node().await;

@@ -46,6 +46,10 @@ pub(crate) struct State {
     pub(crate) is_hung: bool,
     /// What each login takes a permit of.
     pub(crate) gate: Option<Arc<Semaphore>>,
+    /// The same for what clients send.
+    pub(crate) receive_gate: Option<Arc<Semaphore>>,
+    /// What clients sent, received or not.
+    pub(crate) receiving: usize,
 }
 
 impl TestLogic {
@@ -148,6 +152,14 @@ impl Logic for TestLogic {
         request: Request<ReceiveReq>,
     ) -> Result<Response<ReceiveReply>, Status> {
         self.maybe_hang().await;
+        let gate = {
+            let mut state = self.state.lock();
+            state.receiving += 1;
+            state.receive_gate.clone()
+        };
+        if let Some(gate) = gate {
+            gate.acquire().await.expect("it stays open").forget();
+        }
         self.state.lock().received.push(request.into_inner());
         Ok(Response::new(ReceiveReply {}))
     }
