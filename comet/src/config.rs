@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::connection::SlowConsumer;
 
+mod check;
+
+pub use check::ConfigError;
+
 /// Everything about the node that holds connections.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]

@@ -83,7 +83,7 @@ impl std::fmt::Debug for Comet {
 }
 
 impl Comet {
-    /// Binds every socket. `trust` says who may push.
+    /// Checks the configuration and binds every socket. `trust` says who may push.
     pub fn build(
         config: Config,
         logic: Arc<dyn Logic>,
@@ -91,6 +91,7 @@ impl Comet {
         registry: &mut Registry,
         readiness: &Readiness,
     ) -> anyhow::Result<Self> {
+        config.check()?;
         let tls = load_tls(&config)?;
         let (listeners, mut addresses) = bind_listeners(&config, tls.as_ref())?;
         let options = listen::Options {
@@ -128,6 +129,12 @@ impl Comet {
             addresses,
             latch: readiness.latch("comet"),
         })
+    }
+
+    /// Reads the files that the configuration names, to find out whether a start
+    /// could.
+    pub fn check_files(config: &Config) -> anyhow::Result<()> {
+        load_tls(config).map(drop)
     }
 
     /// The node as job sees it.

@@ -9,11 +9,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use crate::Config;
 use crate::comets::Comets;
 use crate::consume::Consumer;
 use crate::metrics::{Metrics, Outcome};
 use crate::routes::Routes;
+use crate::{Config, ConfigError};
 
 /// Why a job cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,9 @@ pub enum BuildError {
     /// Pushes to this server could go to either of two comets.
     #[error("two comets are called {0}")]
     DuplicateServer(String),
+    /// A key has a value that cannot be.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
 }
 
 /// Carries pushes from the log to the comets.
@@ -43,6 +46,7 @@ impl Job {
         registry: &mut Registry,
         readiness: &Readiness,
     ) -> Result<Self, BuildError> {
+        config.check()?;
         let mut servers = HashSet::new();
         for peer in &comets.local {
             if !servers.insert(peer.server.as_str()) {
