@@ -27,7 +27,7 @@ pub struct Config {
     pub env: String,
     /// Share of new clients, relative to other nodes.
     pub weight: i64,
-    /// Addresses for clients; empty: those of the TCP listeners.
+    /// Addresses for clients; empty: those that its listeners are bound to.
     pub addrs: Vec<String>,
     /// Plain TCP.
     pub tcp: Tcp,

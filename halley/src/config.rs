@@ -209,7 +209,7 @@ impl Config {
         Logic::check_files(&self.logic).context("logic")?;
         let rpc = &self.logic.rpc;
         trust.check_bind(rpc.bind).context("logic.rpc.bind")?;
-        Ok(())
+        self.check_announced("logic", rpc.bind, &rpc.advertise)
     }
 
     fn check_comet(&self, trust: &Trust) -> anyhow::Result<()> {
@@ -217,6 +217,17 @@ impl Config {
         Comet::check_files(&self.comet)?;
         let rpc = &self.comet.rpc;
         trust.check_bind(rpc.bind).context("comet.rpc.bind")?;
+        self.check_announced("comet", rpc.bind, &rpc.advertise)
+    }
+
+    /// Refuses to announce an address that leads other nodes nowhere.
+    fn check_announced(&self, role: &str, bind: SocketAddr, advertise: &str) -> anyhow::Result<()> {
+        let is_reachable = !advertise.is_empty() || !bind.ip().to_canonical().is_unspecified();
+        ensure!(
+            is_reachable || !self.registry_has_status(),
+            "{role}.rpc.advertise is empty, and the registry would tell other nodes to reach this one at {bind}: \
+             set {role}.rpc.advertise to the host:port under which they do, or bind {role}.rpc.bind to one address"
+        );
         Ok(())
     }
 

@@ -160,6 +160,24 @@ async fn echoes_are_the_clients_own_bytes() {
 }
 
 #[tokio::test]
+async fn an_address_that_stands_for_all_is_not_told_to_clients() {
+    let everywhere: std::net::SocketAddr = "0.0.0.0:0".parse().expect("an address");
+    let own: std::net::SocketAddr = "127.0.0.1:0".parse().expect("an address");
+    let addrs = async |tcp, addrs: &[&str]| {
+        let node = Node::start_with(|config| {
+            config.tcp.bind = vec![tcp];
+            config.websocket.bind = vec![own];
+            config.addrs = addrs.iter().map(ToString::to_string).collect();
+        });
+        node.await.status.borrow().addrs.clone()
+    };
+
+    assert_eq!(addrs(own, &[]).await, ["127.0.0.1"]);
+    assert!(addrs(everywhere, &[]).await.is_empty());
+    assert_eq!(addrs(everywhere, &["203.0.113.7"]).await, ["203.0.113.7"]);
+}
+
+#[tokio::test]
 async fn logic_learns_what_the_node_is() {
     let node = Node::start_with(|config| config.weight = 7).await;
     let _client = node.log_in("a", "live://1").await;

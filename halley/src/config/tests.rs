@@ -367,3 +367,26 @@ fn files_that_cannot_be_read_are_named() {
         assert!(error.contains("/missing"), "{sets:?}: {error}");
     }
 }
+
+#[test]
+fn an_address_that_stands_for_all_is_not_announced() {
+    let redis = ("sessions.kind", "redis");
+    let public = ("logic.auth.insecure.allow_public", "true");
+    for (role, name) in [(Role::Comet, "comet"), (Role::Logic, "logic")] {
+        let bind = format!("{name}.rpc.bind");
+        let advertise = format!("{name}.rpc.advertise");
+        for everywhere in ["0.0.0.0:3109", "[::]:3109"] {
+            let open = [SECRET, public, redis, (&*bind, everywhere)];
+            let error = error(&open, role);
+            assert!(error.starts_with(&advertise), "{error}");
+
+            let said = [&open[..], &[(&*advertise, "node-1:3109")]].concat();
+            set(&said).unwrap().check(role).unwrap();
+            let listed = ("registry.fixed.logics", "10.0.0.1:3119");
+            let unannounced = [&open[..], &[listed]].concat();
+            set(&unannounced).unwrap().check(role).unwrap();
+        }
+        let one = [SECRET, public, redis, (&*bind, "10.0.0.1:3109")];
+        set(&one).unwrap().check(role).unwrap();
+    }
+}
