@@ -69,7 +69,7 @@ pub struct WebSocket {
     pub bind: Vec<SocketAddr>,
     /// The one request target that is upgraded.
     pub path: String,
-    /// Origins that may connect; empty: all.
+    /// Origins that browsers may connect from; empty: all.
     pub allowed_origins: Vec<String>,
 }
 
