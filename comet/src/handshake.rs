@@ -271,6 +271,11 @@ impl<S: Stream, F: Framing> Client<S, F> {
         hub.metrics.connections.inc();
         let join = match reply.room_id.as_str() {
             "" => None,
+            // As with a change of room: in none, and answered.
+            room if !hub.session_limits().allow_room(room) => {
+                hub.metrics.rooms_refused.inc();
+                None
+            }
             room => hub.join(room, &connection),
         };
         drop(self.handshake);
