@@ -122,7 +122,7 @@ pub struct Limits {
     pub upgrade_bytes_max: usize,
     /// Frames of one fragmented WebSocket message.
     pub fragments_max: usize,
-    /// Packets before the login that are ignored.
+    /// Packets, pings and pongs before the login that are ignored.
     pub packets_before_auth_max: usize,
     /// Operations that one connection accepts.
     pub accepts_max: usize,

@@ -172,7 +172,9 @@ impl<S: Stream, F: Framing> Client<S, F> {
                     ignored += 1;
                 }
                 Incoming::Close(_) => return Err(Failed::Closed(CloseReason::PeerClosed)),
-                Incoming::Nothing => ignored += 1,
+                Incoming::Pong => ignored += 1,
+                // Counted with its message, whose fragments have a limit of their own.
+                Incoming::Fragment => {}
             }
             self.read.drain(..consumed);
             if let Some(auth) = auth {

@@ -90,6 +90,37 @@ async fn only_a_few_packets_are_ignored_before_the_login() {
 }
 
 #[tokio::test]
+async fn a_login_in_many_fragments_is_one_packet() {
+    let node = Node::start_with(|config| config.limits.packets_before_auth_max = 3).await;
+    let mut client = node.websocket().await;
+    let login = packet(18, 16, 7, b"{}");
+    let (last, first) = login.split_last().expect("bytes");
+
+    for (at, byte) in first.iter().enumerate() {
+        client
+            .send_bytes(&[if at == 0 { 0x02 } else { 0x00 }, 1, *byte])
+            .await;
+    }
+    client.send_bytes(&[0x80, 1, *last]).await;
+
+    assert_eq!(client.next().await.header.op, Op::AUTH_REPLY);
+}
+
+#[tokio::test]
+async fn pings_and_pongs_before_the_login_are_bounded_as_packets_are() {
+    let node = Node::start_with(|config| config.limits.packets_before_auth_max = 3).await;
+    for opcode in [ws::Opcode::Ping, ws::Opcode::Pong] {
+        let mut noisy = node.websocket().await;
+        let mut frame = Vec::new();
+        ws::encode_masked(&mut frame, opcode, b"", [1, 2, 3, 4]);
+
+        noisy.send_bytes(&frame.repeat(4)).await;
+
+        assert_eq!(noisy.closed().await, Closed(Some(4002)));
+    }
+}
+
+#[tokio::test]
 async fn an_endless_upgrade_request_is_refused() {
     let node = Node::start().await;
     let mut client = crate::support::Client::tcp(node.addresses.websocket[0]).await;
