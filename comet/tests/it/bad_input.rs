@@ -172,6 +172,52 @@ async fn a_malformed_batch_from_job_is_refused_and_counted() {
 }
 
 #[tokio::test]
+async fn a_call_without_what_it_needs_fails_as_goims_does() {
+    use halley_proto::goim::comet::{BroadcastReq, BroadcastRoomReq, PushMsgReq};
+    use tonic::Request;
+    let node = Node::start().await;
+    let proto = Some(raw_proto(&[(1000, b"x")]));
+
+    let no_keys = PushMsgReq {
+        proto: proto.clone(),
+        ..PushMsgReq::default()
+    };
+    let no_message = PushMsgReq {
+        keys: vec!["a".to_owned()],
+        ..PushMsgReq::default()
+    };
+    let no_room = BroadcastRoomReq {
+        proto,
+        ..BroadcastRoomReq::default()
+    };
+    let service = &node.service;
+    let refused = [
+        service.push_msg(Request::new(no_keys)).await.err(),
+        service.push_msg(Request::new(no_message)).await.err(),
+        service
+            .broadcast(Request::new(BroadcastReq::default()))
+            .await
+            .err(),
+        service.broadcast_room(Request::new(no_room)).await.err(),
+    ];
+
+    let texts = [
+        "rpc pushmsg arg error",
+        "rpc pushmsg arg error",
+        "rpc broadcast arg error",
+        "rpc broadcast  room arg error",
+    ];
+    for (status, text) in refused.into_iter().zip(texts) {
+        let status = status.expect("a refusal");
+        assert_eq!(
+            (status.code(), status.message()),
+            (tonic::Code::Unknown, text)
+        );
+    }
+    assert_eq!(node.settled().await, (0, 0, 0, 0));
+}
+
+#[tokio::test]
 async fn pipelined_requests_are_answered_in_order() {
     let node = Node::start().await;
     for is_websocket in [false, true] {
