@@ -105,7 +105,7 @@ fuzz: ## by hand: every fuzz target for FUZZ_SECONDS each (needs nightly and car
 autobahn: ## by hand: the published WebSocket conformance cases (needs Python 2.7)
 	tests/autobahn/run
 
-deploy-check: ## by hand: lint and render what is in deploy/ (needs Go and pip)
+deploy-check: ## lint and render what is in deploy/ (needs Go and pip)
 	deploy/check
 
 kafka-tls: .toolchain ## by hand: Kafka in TLS, which is not built in by default (needs OpenSSL's headers)

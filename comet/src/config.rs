@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::connection::SlowConsumer;
 
+mod check;
+
+pub use check::ConfigError;
+
 /// Everything about the node that holds connections.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -23,7 +27,7 @@ pub struct Config {
     pub env: String,
     /// Share of new clients, relative to other nodes.
     pub weight: i64,
-    /// Addresses for clients; empty: those of the TCP listeners.
+    /// Addresses for clients; empty: those that its listeners are bound to.
     pub addrs: Vec<String>,
     /// Plain TCP.
     pub tcp: Tcp,
@@ -65,7 +69,7 @@ pub struct WebSocket {
     pub bind: Vec<SocketAddr>,
     /// The one request target that is upgraded.
     pub path: String,
-    /// Origins that may connect; empty: all.
+    /// Origins that browsers may connect from; empty: all.
     pub allowed_origins: Vec<String>,
 }
 
@@ -118,7 +122,7 @@ pub struct Limits {
     pub upgrade_bytes_max: usize,
     /// Frames of one fragmented WebSocket message.
     pub fragments_max: usize,
-    /// Packets before the login that are ignored.
+    /// Packets, pings and pongs before the login that are ignored.
     pub packets_before_auth_max: usize,
     /// Operations that one connection accepts.
     pub accepts_max: usize,

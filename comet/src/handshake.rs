@@ -172,7 +172,9 @@ impl<S: Stream, F: Framing> Client<S, F> {
                     ignored += 1;
                 }
                 Incoming::Close(_) => return Err(Failed::Closed(CloseReason::PeerClosed)),
-                Incoming::Nothing => ignored += 1,
+                Incoming::Pong => ignored += 1,
+                // Counted with its message, whose fragments have a limit of their own.
+                Incoming::Fragment => {}
             }
             self.read.drain(..consumed);
             if let Some(auth) = auth {
@@ -271,6 +273,11 @@ impl<S: Stream, F: Framing> Client<S, F> {
         hub.metrics.connections.inc();
         let join = match reply.room_id.as_str() {
             "" => None,
+            // As with a change of room: in none, and answered.
+            room if !hub.session_limits().allow_room(room) => {
+                hub.metrics.rooms_refused.inc();
+                None
+            }
             room => hub.join(room, &connection),
         };
         drop(self.handshake);

@@ -43,6 +43,6 @@ mod wake;
 mod walker;
 mod watch;
 
-pub use config::Config;
+pub use config::{Config, ConfigError};
 pub use connection::SlowConsumer;
 pub use serve::{Addresses, Comet};

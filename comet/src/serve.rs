@@ -83,7 +83,7 @@ impl std::fmt::Debug for Comet {
 }
 
 impl Comet {
-    /// Binds every socket. `trust` says who may push.
+    /// Checks the configuration and binds every socket. `trust` says who may push.
     pub fn build(
         config: Config,
         logic: Arc<dyn Logic>,
@@ -91,6 +91,7 @@ impl Comet {
         registry: &mut Registry,
         readiness: &Readiness,
     ) -> anyhow::Result<Self> {
+        config.check()?;
         let tls = load_tls(&config)?;
         let (listeners, mut addresses) = bind_listeners(&config, tls.as_ref())?;
         let options = listen::Options {
@@ -128,6 +129,12 @@ impl Comet {
             addresses,
             latch: readiness.latch("comet"),
         })
+    }
+
+    /// Reads the files that the configuration names, to find out whether a start
+    /// could.
+    pub fn check_files(config: &Config) -> anyhow::Result<()> {
+        load_tls(config).map(drop)
     }
 
     /// The node as job sees it.
@@ -278,15 +285,7 @@ fn walkers_max(configured: usize, threads: usize) -> usize {
 fn status(hub: &Hub, addresses: &Addresses, grpc: SocketAddr) -> NodeStatus {
     let config = &hub.config;
     let addrs = if config.addrs.is_empty() {
-        let mut ips: Vec<_> = addresses
-            .tcp
-            .iter()
-            .chain(&addresses.websocket)
-            .map(|address| address.ip().to_string())
-            .collect();
-        ips.sort_unstable();
-        ips.dedup();
-        ips
+        bound_ips(addresses)
     } else {
         config.addrs.clone()
     };
@@ -305,6 +304,32 @@ fn status(hub: &Hub, addresses: &Addresses, grpc: SocketAddr) -> NodeStatus {
         started_ms: hub.started_ms,
         ..NodeStatus::default()
     }
+}
+
+/// Where clients reach the listeners, as far as their addresses say: one that
+/// stands for all of the machine leads nowhere, and loopback only where all is.
+fn bound_ips(addresses: &Addresses) -> Vec<String> {
+    let bound = [
+        &addresses.tcp,
+        &addresses.websocket,
+        &addresses.tls_tcp,
+        &addresses.tls_websocket,
+    ];
+    let bound = || bound.into_iter().flatten().map(|at| at.ip().to_canonical());
+    let is_local = bound().all(|ip| ip.is_loopback());
+    let mut ips: Vec<_> = bound()
+        .filter(|ip| is_local || !(ip.is_unspecified() || ip.is_loopback()))
+        .map(|ip| ip.to_string())
+        .collect();
+    ips.sort_unstable();
+    ips.dedup();
+    if ips.is_empty() {
+        tracing::warn!(
+            "the node list has no address for clients of this node: \
+             set comet.addrs, or bind to addresses of its own"
+        );
+    }
+    ips
 }
 
 fn hub(

@@ -55,6 +55,13 @@ pub struct SessionLimits {
     pub room_name_bytes_max: usize,
 }
 
+impl SessionLimits {
+    /// Whether a room may have this name.
+    pub fn allow_room(self, name: impl AsRef<[u8]>) -> bool {
+        name.as_ref().len() <= self.room_name_bytes_max
+    }
+}
+
 /// Says what `packet` means to a client with `grant`.
 pub fn on_packet<'a>(
     packet: &PacketRef<'a>,
@@ -89,7 +96,7 @@ fn change_room<'a>(body: &'a [u8], grant: Option<&Grant>, limits: SessionLimits)
     if body.is_empty() {
         return RoomChange::Leave;
     }
-    if body.len() > limits.room_name_bytes_max {
+    if !limits.allow_room(body) {
         return RoomChange::Refused(RefusedRoom::TooLong);
     }
     let Ok(room) = std::str::from_utf8(body) else {

@@ -249,7 +249,7 @@ impl<F: Framing, I: Io> Serve<F, I> {
                     result = Err((CloseReason::PeerClosed, Some(code.unwrap_or(0))));
                     break;
                 }
-                Incoming::Nothing => {}
+                Incoming::Pong | Incoming::Fragment => {}
             }
         }
         self.framing = framing;

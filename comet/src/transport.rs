@@ -42,8 +42,10 @@ pub(crate) enum Incoming<'a> {
     Ping(&'a [u8]),
     /// The peer says goodbye, with this code if any.
     Close(Option<u16>),
-    /// Consumed, nothing to do.
-    Nothing,
+    /// The answer to a ping; nothing to do.
+    Pong,
+    /// A part of a message that goes on; nothing to do.
+    Fragment,
 }
 
 /// How packets travel in a stream of bytes.

@@ -1,17 +1,21 @@
 //! The configuration of the whole process.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use halley_backend::dedup::DedupConfig;
 use halley_backend::push_log::{KafkaConfig, MemoryConfig, RemoteConfig, ServiceConfig};
+use halley_backend::redis::Redis;
 use halley_backend::registry::{RegistryConfig, RegistryKind};
 use halley_backend::sessions::{MemorySessionsConfig, RedisSessionsConfig};
 use halley_backend::{kafka, redis};
+use halley_comet::Comet;
+use halley_logic::Logic;
 use halley_logic::config::{ConfigError, SinkMode};
-use halley_node::grpc::{self, BalancedConfig, ClientConfig};
+use halley_node::grpc::{self, BalancedConfig, ClientConfig, Trust};
 use halley_node::{admin, config::Loader, telemetry};
 use serde::{Deserialize, Serialize};
 
@@ -147,7 +151,8 @@ impl Config {
         toml::Table::try_from(self).expect("invariant: every key can be written in TOML")
     }
 
-    /// Checks what the types of the keys cannot.
+    /// Checks what the types of the keys cannot, and reads the files that they
+    /// name.
     pub(crate) fn check(&self, role: Role) -> anyhow::Result<()> {
         self.log.check().context("log.filter")?;
         ensure!(
@@ -155,14 +160,21 @@ impl Config {
             "drain.deadline must be longer than nothing"
         );
         if self.uses_redis() {
-            self.redis.check()?;
+            Redis::new(&self.redis)?;
         }
         if self.uses_kafka() {
             self.kafka.check()?;
         }
         self.registry.check()?;
+        let trust = Trust::load(&self.trust)?;
         if matches!(role, Role::All | Role::Logic) {
-            self.logic.check().map_err(explain)?;
+            self.check_logic(&trust)?;
+        }
+        if matches!(role, Role::All | Role::Comet) {
+            self.check_comet(&trust)?;
+        }
+        if matches!(role, Role::All | Role::Job) {
+            self.job.check()?;
         }
         match role {
             Role::All => {
@@ -192,6 +204,33 @@ impl Config {
         Ok(())
     }
 
+    fn check_logic(&self, trust: &Trust) -> anyhow::Result<()> {
+        self.logic.check().map_err(explain)?;
+        Logic::check_files(&self.logic).context("logic")?;
+        let rpc = &self.logic.rpc;
+        trust.check_bind(rpc.bind).context("logic.rpc.bind")?;
+        self.check_announced("logic", rpc.bind, &rpc.advertise)
+    }
+
+    fn check_comet(&self, trust: &Trust) -> anyhow::Result<()> {
+        self.comet.check()?;
+        Comet::check_files(&self.comet)?;
+        let rpc = &self.comet.rpc;
+        trust.check_bind(rpc.bind).context("comet.rpc.bind")?;
+        self.check_announced("comet", rpc.bind, &rpc.advertise)
+    }
+
+    /// Refuses to announce an address that leads other nodes nowhere.
+    fn check_announced(&self, role: &str, bind: SocketAddr, advertise: &str) -> anyhow::Result<()> {
+        let is_reachable = !advertise.is_empty() || !bind.ip().to_canonical().is_unspecified();
+        ensure!(
+            is_reachable || !self.registry_has_status(),
+            "{role}.rpc.advertise is empty, and the registry would tell other nodes to reach this one at {bind}: \
+             set {role}.rpc.advertise to the host:port under which they do, or bind {role}.rpc.bind to one address"
+        );
+        Ok(())
+    }
+
     /// Whether the registry knows no comet beside those of this process.
     pub(crate) fn is_alone(&self) -> bool {
         self.registry.is_fixed() && self.registry.fixed.comets.is_empty()
@@ -214,7 +253,7 @@ impl Config {
     }
 
     /// Where clients come in, who are who logic says they are.
-    fn client_binds(&self) -> Vec<std::net::SocketAddr> {
+    fn client_binds(&self) -> Vec<SocketAddr> {
         let comet = &self.comet;
         let mut binds = comet.tcp.bind.clone();
         binds.extend(&comet.websocket.bind);

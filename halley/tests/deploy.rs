@@ -65,6 +65,7 @@ fn variables(text: &str) -> Variables {
 fn filled_in(value: &str) -> String {
     let mut value = value.trim_matches('"').to_owned();
     for (start, end, known) in [
+        ("{{ .Values.auth.mode", "}}", "jwt"),
         ("{{", "}}", "1"),
         ("${", "}", "0123456789abcdef"),
         ("$(", ")", "10.0.0.1"),
@@ -162,17 +163,34 @@ fn every_role_can_start_with_what_the_chart_sets() {
     let mut variables = variables(&read("deploy/helm/halley/templates/_helpers.tpl"));
     // Files are in the pods only; without them the secret is the chart's minimum.
     variables.retain(|name, _| !name.contains("_FILE") && !name.starts_with("HALLEY_TRUST__"));
-    variables.insert(
-        "HALLEY_TRUST__SECRET".to_owned(),
-        "0123456789abcdef".to_owned(),
-    );
-    variables.insert(
-        "HALLEY_LOGIC__AUTH__INSECURE__ALLOW_PUBLIC".to_owned(),
-        "true".to_owned(),
-    );
+    // Set with the mode "insecure" only.
+    variables.remove("HALLEY_LOGIC__AUTH__INSECURE__ALLOW_PUBLIC");
+    assert_eq!(variables["HALLEY_LOGIC__AUTH__MODE"], "jwt");
+    let dir = TempDir::new().expect("a folder");
+    let key = dir.path().join("key");
+    fs::write(&key, "one that nobody else knows, 32 bytes").expect("write");
+    for (name, value) in [
+        ("HALLEY_TRUST__SECRET", "0123456789abcdef"),
+        ("HALLEY_LOGIC__AUTH__JWT__KEY_FILE", &key.to_string_lossy()),
+    ] {
+        variables.insert(name.to_owned(), value.to_owned());
+    }
     for role in ROLES {
         halley(&["check-config", "--role", role], &config, &variables).unwrap();
     }
+}
+
+/// Every address that the chart binds to stands for all of a pod's.
+#[test]
+fn pods_tell_others_an_address_of_their_own() {
+    let variables = variables(&read("deploy/helm/halley/templates/_helpers.tpl"));
+    for role in ["COMET", "LOGIC"] {
+        let advertised = &variables[&format!("HALLEY_{role}__RPC__ADVERTISE")];
+        assert!(advertised.starts_with("10.0.0.1:"), "{advertised}");
+    }
+    let helpers = read("deploy/helm/halley/templates/_helpers.tpl");
+    let addrs = indented_below(&helpers, "- name: HALLEY_COMET__ADDRS");
+    assert!(addrs.contains(r#"default "$(POD_IP)""#), "{addrs}");
 }
 
 /// Kubernetes gives pods variables for each Service: those of the chart's own

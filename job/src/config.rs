@@ -3,6 +3,10 @@ use std::time::Duration;
 use halley_backend::backoff::Backoff;
 use serde::{Deserialize, Serialize};
 
+mod check;
+
+pub use check::ConfigError;
+
 /// Limits of a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -10,11 +10,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use crate::Config;
 use crate::comets::Comets;
 use crate::consume::Consumer;
 use crate::metrics::{Metrics, Outcome};
 use crate::routes::Routes;
+use crate::{Config, ConfigError};
 
 /// How long a job that has to end at once may still tell the log what it did.
 const CLOSE_GRACE: Duration = Duration::from_millis(500);
@@ -26,6 +26,9 @@ pub enum BuildError {
     /// Pushes to this server could go to either of two comets.
     #[error("two comets are called {0}")]
     DuplicateServer(String),
+    /// A key has a value that cannot be.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
 }
 
 /// Carries pushes from the log to the comets.
@@ -47,6 +50,7 @@ impl Job {
         registry: &mut Registry,
         readiness: &Readiness,
     ) -> Result<Self, BuildError> {
+        config.check()?;
         let mut servers = HashSet::new();
         for peer in &comets.local {
             if !servers.insert(peer.server.as_str()) {

@@ -33,7 +33,7 @@ mod rooms;
 mod routes;
 
 pub use comets::{Comets, Peer, Remote};
-pub use config::Config;
+pub use config::{Config, ConfigError};
 pub use job::{BuildError, Job};
 #[doc(hidden)]
 pub use merge::MergeForBenches;

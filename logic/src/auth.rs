@@ -99,6 +99,14 @@ impl Auth {
         }
     }
 
+    /// Reads the keys that the configuration names, to find out whether it can.
+    pub(crate) fn check_files(config: &AuthConfig) -> anyhow::Result<()> {
+        match config.mode {
+            AuthMode::Jwt => Jwt::new(&config.jwt).map(drop),
+            AuthMode::Insecure | AuthMode::Webhook => Ok(()),
+        }
+    }
+
     /// Says who a client is.
     pub(crate) async fn authenticate(
         &self,

@@ -13,7 +13,7 @@ use halley_proto::halley::node::NodeStatus;
 use tokio::sync::watch;
 
 use crate::auth::Auth;
-use crate::config::Config;
+use crate::config::{Config, HttpConfig};
 use crate::heat::Heat;
 use crate::limit::Limits;
 use crate::metrics::{Collected, Metrics};
@@ -49,20 +49,7 @@ impl Core {
     /// the metrics. Of `deps` it takes what is not for the listeners.
     pub(crate) fn new(mut config: Config, deps: &Deps) -> anyhow::Result<Arc<Self>> {
         config.check()?;
-        if let Some(file) = &config.http.keys_file {
-            let keys = fs::read_to_string(file)
-                .with_context(|| format!("read http.keys_file {}", file.display()))?;
-            config.http.keys.extend(
-                keys.lines()
-                    .map(|line| line.trim().to_owned())
-                    .filter(|line| !line.starts_with('#')),
-            );
-            anyhow::ensure!(
-                !config.http.keys.is_empty(),
-                "http.keys_file {} holds no key",
-                file.display()
-            );
-        }
+        read_keys(&mut config.http)?;
         let metrics = Arc::new(Metrics::register(&mut deps.registry.lock()));
         let core = Arc::new(Self {
             nodes: Nodes::new(config.nodes.clone(), deps.comets.clone()),
@@ -87,6 +74,14 @@ impl Core {
         Ok(core)
     }
 
+    /// Reads every file that a start with this configuration reads, to find out
+    /// whether it can.
+    pub(crate) fn check_files(config: &Config) -> anyhow::Result<()> {
+        read_keys(&mut config.http.clone())?;
+        Auth::check_files(&config.auth).context("set up authentication")?;
+        Sink::check_files(&config.sink).context("set up the sink")
+    }
+
     /// Whether pushes are refused because the process is about to end.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
@@ -99,4 +94,24 @@ impl Core {
         self.draining.store(true, Ordering::Relaxed);
         self.readiness.set_draining();
     }
+}
+
+/// Adds the keys of the file to those of the configuration.
+fn read_keys(http: &mut HttpConfig) -> anyhow::Result<()> {
+    let Some(file) = &http.keys_file else {
+        return Ok(());
+    };
+    let keys = fs::read_to_string(file)
+        .with_context(|| format!("read http.keys_file {}", file.display()))?;
+    http.keys.extend(
+        keys.lines()
+            .map(|line| line.trim().to_owned())
+            .filter(|line| !line.starts_with('#')),
+    );
+    anyhow::ensure!(
+        !http.keys.is_empty(),
+        "http.keys_file {} holds no key",
+        file.display()
+    );
+    Ok(())
 }

@@ -183,6 +183,7 @@ impl Nodes {
             .nodes
             .values_mut()
             .filter(|node| node.takes_clients())
+            .filter(|node| by_hostname || !node.status.addrs.is_empty())
             .collect();
         let mut total = Load {
             weight: 0,

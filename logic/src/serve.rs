@@ -93,6 +93,16 @@ pub struct Stages {
 }
 
 impl Logic {
+    /// Reads the files that the configuration names, to find out whether a start
+    /// could.
+    ///
+    /// # Errors
+    ///
+    /// The operator's: a file that cannot be used.
+    pub fn check_files(config: &Config) -> anyhow::Result<()> {
+        Core::check_files(config)
+    }
+
     /// Checks the configuration, reads the files that it names, and binds.
     ///
     /// # Errors

@@ -77,6 +77,14 @@ impl Sink {
         ))))
     }
 
+    /// Reads the secret that the configuration names, to find out whether it can.
+    pub(crate) fn check_files(config: &SinkConfig) -> anyhow::Result<()> {
+        match config.mode {
+            SinkMode::Webhook => Webhook::new(&config.webhook).map(drop),
+            SinkMode::None | SinkMode::Kafka => Ok(()),
+        }
+    }
+
     /// Takes a message if it can. Never waits.
     pub(crate) fn push(&self, message: Message) -> ReceiveOutcome {
         match self {

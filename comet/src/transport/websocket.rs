@@ -43,7 +43,8 @@ impl Framing for WebSocket {
             }
             ws::Event::Ping(payload) => Incoming::Ping(payload),
             ws::Event::Close { code, .. } => Incoming::Close(code),
-            ws::Event::Pong | ws::Event::Fragment => Incoming::Nothing,
+            ws::Event::Pong => Incoming::Pong,
+            ws::Event::Fragment => Incoming::Fragment,
         };
         Ok(Some((consumed, incoming)))
     }

@@ -90,6 +90,37 @@ async fn only_a_few_packets_are_ignored_before_the_login() {
 }
 
 #[tokio::test]
+async fn a_login_in_many_fragments_is_one_packet() {
+    let node = Node::start_with(|config| config.limits.packets_before_auth_max = 3).await;
+    let mut client = node.websocket().await;
+    let login = packet(18, 16, 7, b"{}");
+    let (last, first) = login.split_last().expect("bytes");
+
+    for (at, byte) in first.iter().enumerate() {
+        client
+            .send_bytes(&[if at == 0 { 0x02 } else { 0x00 }, 1, *byte])
+            .await;
+    }
+    client.send_bytes(&[0x80, 1, *last]).await;
+
+    assert_eq!(client.next().await.header.op, Op::AUTH_REPLY);
+}
+
+#[tokio::test]
+async fn pings_and_pongs_before_the_login_are_bounded_as_packets_are() {
+    let node = Node::start_with(|config| config.limits.packets_before_auth_max = 3).await;
+    for opcode in [ws::Opcode::Ping, ws::Opcode::Pong] {
+        let mut noisy = node.websocket().await;
+        let mut frame = Vec::new();
+        ws::encode_masked(&mut frame, opcode, b"", [1, 2, 3, 4]);
+
+        noisy.send_bytes(&frame.repeat(4)).await;
+
+        assert_eq!(noisy.closed().await, Closed(Some(4002)));
+    }
+}
+
+#[tokio::test]
 async fn an_endless_upgrade_request_is_refused() {
     let node = Node::start().await;
     let mut client = crate::support::Client::tcp(node.addresses.websocket[0]).await;
@@ -142,6 +173,52 @@ async fn a_malformed_batch_from_job_is_refused_and_counted() {
     }
     assert_eq!(node.settled().await, (2, 0, 0, 2));
     assert_eq!(client.online().await, 1);
+}
+
+#[tokio::test]
+async fn a_call_without_what_it_needs_fails_as_goims_does() {
+    use halley_proto::goim::comet::{BroadcastReq, BroadcastRoomReq, PushMsgReq};
+    use tonic::Request;
+    let node = Node::start().await;
+    let proto = Some(raw_proto(&[(1000, b"x")]));
+
+    let no_keys = PushMsgReq {
+        proto: proto.clone(),
+        ..PushMsgReq::default()
+    };
+    let no_message = PushMsgReq {
+        keys: vec!["a".to_owned()],
+        ..PushMsgReq::default()
+    };
+    let no_room = BroadcastRoomReq {
+        proto,
+        ..BroadcastRoomReq::default()
+    };
+    let service = &node.service;
+    let refused = [
+        service.push_msg(Request::new(no_keys)).await.err(),
+        service.push_msg(Request::new(no_message)).await.err(),
+        service
+            .broadcast(Request::new(BroadcastReq::default()))
+            .await
+            .err(),
+        service.broadcast_room(Request::new(no_room)).await.err(),
+    ];
+
+    let texts = [
+        "rpc pushmsg arg error",
+        "rpc pushmsg arg error",
+        "rpc broadcast arg error",
+        "rpc broadcast  room arg error",
+    ];
+    for (status, text) in refused.into_iter().zip(texts) {
+        let status = status.expect("a refusal");
+        assert_eq!(
+            (status.code(), status.message()),
+            (tonic::Code::Unknown, text)
+        );
+    }
+    assert_eq!(node.settled().await, (0, 0, 0, 0));
 }
 
 #[tokio::test]

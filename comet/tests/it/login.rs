@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use halley_proto::halley::node::Grant;
 use halley_wire::{AuthBody, Op};
+use tokio::net::TcpStream;
 
-use crate::support::{Closed, Node, eventually};
+use crate::support::{Client, Closed, Node, eventually};
 
 #[tokio::test]
 async fn logic_is_told_who_asks() {
@@ -22,6 +23,17 @@ async fn logic_is_told_who_asks() {
         AuthBody::parse(&connect.token).expect("the token").key,
         "dev-1"
     );
+}
+
+#[tokio::test]
+async fn the_cookie_of_a_websocket_reaches_logic() {
+    let node = Node::start().await;
+    let stream = TcpStream::connect(node.addresses.websocket[0]).await;
+    let stream = stream.expect("connected");
+    let mut client = Client::upgraded_with(stream, "/sub", "Cookie: sid=1; b=2\r\n").await;
+    client.log_in("dev-1", "").await;
+
+    assert_eq!(node.logic.state.lock().connects[0].cookie, "sid=1; b=2");
 }
 
 #[tokio::test]

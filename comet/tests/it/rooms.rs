@@ -121,6 +121,38 @@ async fn rooms_beyond_the_grant_are_not_joined() {
 }
 
 #[tokio::test]
+async fn a_room_name_above_the_limit_is_not_joined_at_login_either() {
+    let node = Node::start_with(|config| config.limits.room_name_bytes_max = 8).await;
+    let mut client = node.log_in("a", "live://12").await;
+    assert_eq!(client.online().await, 0, "logged in, and in no room");
+    let mut in_one = node.log_in("b", "live://1").await;
+
+    client.call(Op::CHANGE_ROOM, b"live://12").await;
+
+    node.push_room("live://12", &[(1000, b"for nobody")]).await;
+    assert_eq!(client.online().await, 0);
+    assert_eq!(in_one.online().await, 1);
+    assert_eq!(node.metric("rooms_refused_total", &[]), 2);
+    assert_eq!(node.settled().await, (1, 0, 1, 0));
+}
+
+#[tokio::test]
+async fn operations_above_the_limit_are_not_accepted_and_answered() {
+    let node = Node::start_with(|config| config.limits.accepts_max = 2).await;
+    let mut client = node.log_in("a", "").await;
+
+    let reply = client.call(Op::SUB, b"2000,3000").await;
+
+    assert_eq!(&reply.body[..], b"2000,3000");
+    for op in [1000, 2000, 3000] {
+        node.push(&["a"], op, op.to_string().as_bytes()).await;
+    }
+    assert_eq!(client.next().await.body, "1000");
+    assert_eq!(client.next().await.body, "2000");
+    assert_eq!(node.settled().await, (3, 2, 0, 1));
+}
+
+#[tokio::test]
 async fn sub_and_unsub_change_what_is_accepted() {
     let node = Node::start().await;
     let mut client = node.log_in("a", "").await;
@@ -157,6 +189,24 @@ async fn echoes_are_the_clients_own_bytes() {
         let expected = format!("live://{number:0>100}");
         assert_eq!(client.next().await.body, expected);
     }
+}
+
+#[tokio::test]
+async fn an_address_that_stands_for_all_is_not_told_to_clients() {
+    let everywhere: std::net::SocketAddr = "0.0.0.0:0".parse().expect("an address");
+    let own: std::net::SocketAddr = "127.0.0.1:0".parse().expect("an address");
+    let addrs = async |tcp, addrs: &[&str]| {
+        let node = Node::start_with(|config| {
+            config.tcp.bind = vec![tcp];
+            config.websocket.bind = vec![own];
+            config.addrs = addrs.iter().map(ToString::to_string).collect();
+        });
+        node.await.status.borrow().addrs.clone()
+    };
+
+    assert_eq!(addrs(own, &[]).await, ["127.0.0.1"]);
+    assert!(addrs(everywhere, &[]).await.is_empty());
+    assert_eq!(addrs(everywhere, &["203.0.113.7"]).await, ["203.0.113.7"]);
 }
 
 #[tokio::test]

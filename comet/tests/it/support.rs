@@ -269,10 +269,20 @@ impl Client {
 
     /// Upgrades a stream to WebSocket.
     pub(crate) async fn upgraded(stream: impl Stream + 'static, target: &str) -> Self {
+        Self::upgraded_with(stream, target, "").await
+    }
+
+    /// Upgrades a stream to WebSocket, with more `headers` in the request.
+    pub(crate) async fn upgraded_with(
+        stream: impl Stream + 'static,
+        target: &str,
+        headers: &str,
+    ) -> Self {
         let mut client = Self::over(stream, true);
         let request = format!(
             "GET {target} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             {headers}\r\n"
         );
         client.send_bytes(request.as_bytes()).await;
         let head_end = loop {

@@ -10,6 +10,9 @@ use super::reference::{REFERENCE, key_of, section_of};
 use super::{Config, Loader};
 use crate::process::Role;
 
+/// Lets the gRPC ports leave loopback.
+const SECRET: (&str, &str) = ("trust.secret", "0123456789abcdef");
+
 /// Marks a value in the reference file that is not the default.
 const EXAMPLE: &str = "# example";
 
@@ -205,10 +208,12 @@ fn insecure_authentication_is_refused_behind_every_public_listener() {
             "{key}: {text}"
         );
 
-        set(&[(key, value), ("logic.auth.insecure.allow_public", "true")])
-            .unwrap()
-            .check(Role::All)
-            .unwrap();
+        let allowed = [
+            (key, value),
+            SECRET,
+            ("logic.auth.insecure.allow_public", "true"),
+        ];
+        set(&allowed).unwrap().check(Role::All).unwrap();
     }
 }
 
@@ -217,20 +222,47 @@ fn tls_listeners_count_only_with_a_certificate() {
     let public = ("comet.tls.tcp_bind", "0.0.0.0:3104");
     set(&[public]).unwrap().check(Role::All).unwrap();
 
-    let pair = [
+    let pair = Pair::new();
+    let with_pair = [
         public,
-        ("comet.tls.cert_files", "cert.pem"),
-        ("comet.tls.key_files", "key.pem"),
+        ("comet.tls.cert_files", &pair.cert),
+        ("comet.tls.key_files", &pair.key),
     ];
-    set(&pair).unwrap().check(Role::All).unwrap_err();
+    let error = error(&with_pair, Role::All);
+    assert!(error.contains("logic.auth.mode"), "{error}");
+}
+
+/// A certificate and its key, in files.
+struct Pair {
+    cert: String,
+    key: String,
+    _dir: TempDir,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let dir = TempDir::new().unwrap();
+        let write = |name: &str, pem: String| {
+            let path = dir.path().join(name);
+            fs::write(&path, pem).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        Self {
+            cert: write("cert.pem", made.cert.pem()),
+            key: write("key.pem", made.signing_key.serialize_pem()),
+            _dir: dir,
+        }
+    }
+}
+
+fn error(sets: &[(&str, &str)], role: Role) -> String {
+    let config = set(sets).unwrap();
+    format!("{:#}", config.check(role).unwrap_err())
 }
 
 #[test]
 fn a_role_alone_needs_its_peers() {
-    fn error(sets: &[(&str, &str)], role: Role) -> String {
-        let config = set(sets).unwrap();
-        format!("{:#}", config.check(role).unwrap_err())
-    }
     let logic = ("registry.fixed.logics", "10.0.0.1:3119");
 
     assert!(error(&[], Role::Comet).starts_with("registry.fixed.logics is empty"));
@@ -262,4 +294,99 @@ fn keys_of_logic_are_named_from_the_top() {
         config.check(Role::All).unwrap_err().to_string(),
         "logic.push.targets_max must be above 0"
     );
+}
+
+#[test]
+fn zero_limits_of_every_role_are_named() {
+    let logics = ("registry.fixed.logics", "10.0.0.1:3119");
+    for (role, key, value, problem) in [
+        (Role::Comet, "comet.limits.handshakes_max", "0", "above 0"),
+        (Role::Comet, "comet.handshake.timeout", "0s", "longer"),
+        (Role::Job, "job.lanes", "0", "above 0"),
+        (Role::Job, "job.push_deadline", "0s", "longer"),
+    ] {
+        for role in [Role::All, role] {
+            let error = error(&[logics, (key, value)], role);
+            assert!(error.starts_with(key) && error.contains(problem), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_grpc_port_open_to_strangers_is_refused() {
+    let logics = ("registry.fixed.logics", "10.0.0.1:3119");
+    let public = ("logic.auth.insecure.allow_public", "true");
+    for (role, key) in [
+        (Role::Comet, "comet.rpc.bind"),
+        (Role::Logic, "logic.rpc.bind"),
+    ] {
+        let open = [logics, public, (key, "10.0.0.1:3109")];
+        for role in [Role::All, role] {
+            let error = error(&open, role);
+            assert!(error.starts_with(key), "{error}");
+            assert!(error.contains("trust.allow_plaintext"), "{error}");
+        }
+        let known = [&open[..], &[SECRET]].concat();
+        set(&known).unwrap().check(role).unwrap();
+    }
+}
+
+#[test]
+fn files_that_cannot_be_read_are_named() {
+    let redis = ("sessions.kind", "redis");
+    let logics = ("registry.fixed.logics", "10.0.0.1:3119");
+    let cases: [(Role, &[(&str, &str)]); 6] = [
+        (Role::Job, &[("trust.secret_file", "/missing")]),
+        (
+            Role::Comet,
+            &[
+                ("comet.tls.cert_files", "/missing"),
+                ("comet.tls.key_files", "/missing"),
+            ],
+        ),
+        (Role::Comet, &[redis, ("redis.password_file", "/missing")]),
+        (Role::Logic, &[("logic.http.keys_file", "/missing")]),
+        (
+            Role::Logic,
+            &[
+                ("logic.auth.mode", "jwt"),
+                ("logic.auth.jwt.key_file", "/missing"),
+            ],
+        ),
+        (
+            Role::Logic,
+            &[
+                ("logic.sink.mode", "webhook"),
+                ("logic.sink.webhook.url", "http://127.0.0.1:1/"),
+                ("logic.sink.webhook.secret_file", "/missing"),
+            ],
+        ),
+    ];
+    for (role, sets) in cases {
+        let error = error(&[&[logics], sets].concat(), role);
+        assert!(error.contains("/missing"), "{sets:?}: {error}");
+    }
+}
+
+#[test]
+fn an_address_that_stands_for_all_is_not_announced() {
+    let redis = ("sessions.kind", "redis");
+    let public = ("logic.auth.insecure.allow_public", "true");
+    for (role, name) in [(Role::Comet, "comet"), (Role::Logic, "logic")] {
+        let bind = format!("{name}.rpc.bind");
+        let advertise = format!("{name}.rpc.advertise");
+        for everywhere in ["0.0.0.0:3109", "[::]:3109"] {
+            let open = [SECRET, public, redis, (&*bind, everywhere)];
+            let error = error(&open, role);
+            assert!(error.starts_with(&advertise), "{error}");
+
+            let said = [&open[..], &[(&*advertise, "node-1:3109")]].concat();
+            set(&said).unwrap().check(role).unwrap();
+            let listed = ("registry.fixed.logics", "10.0.0.1:3119");
+            let unannounced = [&open[..], &[listed]].concat();
+            set(&unannounced).unwrap().check(role).unwrap();
+        }
+        let one = [SECRET, public, redis, (&*bind, "10.0.0.1:3109")];
+        set(&one).unwrap().check(role).unwrap();
+    }
 }

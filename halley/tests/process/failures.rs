@@ -86,6 +86,22 @@ fn insecure_authentication_in_public_is_a_usage_error() {
 }
 
 #[test]
+fn an_address_that_leads_nowhere_is_not_announced() {
+    let flags = [
+        "comet",
+        "--set=registry.kind=redis",
+        "--set=trust.secret=0123456789abcdef",
+        "--set=comet.rpc.bind=0.0.0.0:0",
+    ];
+    let halley = Halley::start(&flags).end();
+
+    assert_eq!(halley.code, USAGE);
+    for part in ["0.0.0.0:0", "comet.rpc.advertise"] {
+        assert!(halley.stderr.contains(part), "{part}: {}", halley.stderr);
+    }
+}
+
+#[test]
 fn a_wrong_command_line_is_a_usage_error() {
     for args in [
         &["--no-such-flag"][..],

@@ -2,9 +2,9 @@
 //!
 //! The service gets a POST with `{"server", "token", "cookie"}`, the token in
 //! base64. It answers 200 with `{"mid", "key", "room_id", "accepts", "rooms",
-//! "ops", "expires_ms"}`, all optional but `mid`, or any 4xx to refuse. Anything
-//! else is a failure of the service: logins fail, and after several such
-//! failures in a row they fail at once for a while.
+//! "ops", "expires_ms"}`, all optional but `mid`, or any 4xx but 408 and 429 to
+//! refuse. Anything else is a failure of the service: logins fail, and after
+//! several such failures in a row they fail at once for a while.
 
 mod answers;
 

@@ -67,6 +67,23 @@ async fn web_clients_get_names_and_others_addresses() {
 }
 
 #[tokio::test]
+async fn a_node_without_addresses_is_found_by_its_name_only() {
+    let nodes = Nodes::new(config(), None);
+    nodes.observe(NodeStatus {
+        addrs: Vec::new(),
+        ..status("a", "", 10, 0)
+    });
+    assert_eq!(nodes.weighted("ios", "").nodes, ["conn.example.org"]);
+
+    for at in 0..ANSWER_NODES_MAX {
+        nodes.observe(status(&format!("b{at}"), "", 10, 1_000_000));
+    }
+
+    assert_eq!(nodes.weighted("ios", "").nodes.len(), ANSWER_NODES_MAX);
+    assert_eq!(nodes.weighted("web", "").nodes[0], "a.example.org");
+}
+
+#[tokio::test]
 async fn the_order_is_that_of_goim() {
     // goim's own example: 182862, 216502 (with the gain) and 156442.
     let nodes = Nodes::new(config(), None);

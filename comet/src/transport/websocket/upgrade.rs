@@ -11,8 +11,19 @@ const HEADERS_MAX: usize = 64;
 pub(crate) struct Rules<'a> {
     /// The one request target.
     pub(crate) path: &'a str,
-    /// Origins that may connect; empty: all.
+    /// Origins that browsers may connect from; empty: all.
     pub(crate) allowed_origins: &'a [String],
+}
+
+impl Rules<'_> {
+    fn allow_origin(self, origin: &[u8]) -> bool {
+        let origin = origin.trim_ascii();
+        self.allowed_origins.is_empty()
+            || self
+                .allowed_origins
+                .iter()
+                .any(|allowed| allowed.as_bytes() == origin)
+    }
 }
 
 /// A request that was understood.
@@ -106,14 +117,12 @@ pub(crate) fn parse(input: &[u8], rules: Rules<'_>) -> Result<Option<Upgrade>, R
     if field(&request, "sec-websocket-version") != Some("13") {
         return Err(VERSION);
     }
-    let origin = field(&request, "origin");
-    let is_allowed = |origin| {
-        rules
-            .allowed_origins
-            .iter()
-            .any(|allowed| allowed == origin)
-    };
-    if !rules.allowed_origins.is_empty() && !origin.is_some_and(is_allowed) {
+    // Browsers always say where a page is from: a client that does not is none.
+    let mut origins = request
+        .headers
+        .iter()
+        .filter(|header| header.name.eq_ignore_ascii_case("origin"));
+    if !origins.all(|origin| rules.allow_origin(origin.value)) {
         return Err(FORBIDDEN);
     }
     let key = field(&request, "sec-websocket-key").filter(|key| !key.is_empty());
@@ -214,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn only_listed_origins_connect() {
+    fn pages_connect_from_listed_origins_only_and_other_clients_from_anywhere() {
         let allowed = ["https://a.example".to_owned()];
         let rules = Rules {
             allowed_origins: &allowed,
@@ -227,6 +236,8 @@ mod tests {
             parse(with("https://b.example").as_bytes(), rules),
             Err(FORBIDDEN)
         );
-        assert_eq!(parse(GOOD.as_bytes(), rules), Err(FORBIDDEN));
+        assert_eq!(parse(with("null").as_bytes(), rules), Err(FORBIDDEN));
+        assert_eq!(parse(with("").as_bytes(), rules), Err(FORBIDDEN));
+        assert!(parse(GOOD.as_bytes(), rules).is_ok(), "no browser sent it");
     }
 }

@@ -216,10 +216,8 @@ spec:
   value: "0.0.0.0:3109"
 - name: HALLEY_COMET__RPC__ADVERTISE
   value: "$(POD_IP):3109"
-{{- with .Values.comet.addrs }}
 - name: HALLEY_COMET__ADDRS
-  value: {{ join "," . | quote }}
-{{- end }}
+  value: {{ join "," .Values.comet.addrs | default "$(POD_IP)" | quote }}
 {{- end -}}
 
 {{- define "halley.logicEnv" -}}
@@ -229,4 +227,10 @@ spec:
   value: "0.0.0.0:3119"
 - name: HALLEY_LOGIC__RPC__ADVERTISE
   value: "$(POD_IP):3119"
+- name: HALLEY_LOGIC__AUTH__MODE
+  value: {{ .Values.auth.mode | quote }}
+{{- if eq .Values.auth.mode "insecure" }}
+- name: HALLEY_LOGIC__AUTH__INSECURE__ALLOW_PUBLIC
+  value: "true"
+{{- end }}
 {{- end -}}

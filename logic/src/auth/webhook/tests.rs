@@ -116,6 +116,24 @@ async fn server_errors_are_tried_again_within_the_limit() {
 }
 
 #[tokio::test]
+async fn too_late_and_too_many_are_no_refusals_and_not_tried_again() {
+    for status in [408, 429] {
+        let server = answering(status, "").await;
+        let (webhook, measured) = webhook(&server.url, |config| {
+            config.retries_max = 3;
+            config.refusal_ttl = PATIENCE;
+        });
+
+        for _ in 0..2 {
+            let failed = login(&webhook, "token").await;
+            assert!(matches!(failed, Err(AuthError::Unavailable(_))), "{status}");
+        }
+        assert_eq!(server.received().len(), 2, "asked anew, and once each");
+        assert_eq!(attempts(&measured, "failed"), 2);
+    }
+}
+
+#[tokio::test]
 async fn a_service_out_of_reach_is_tried_again() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", free.local_addr().unwrap());
