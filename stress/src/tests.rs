@@ -2,6 +2,7 @@
 
 mod day;
 mod fake;
+mod heartbeats;
 mod judged;
 mod rooms;
 mod storms;

@@ -30,6 +30,7 @@ pub(crate) struct Heartbeats {
     pub(crate) sent: u64,
     pub(crate) answered: u64,
     pub(crate) abandoned: u64,
+    pub(crate) lost: u64,
     pub(crate) round_trip: Summary,
 }
 
@@ -166,12 +167,14 @@ impl Heartbeats {
             sent: settled.heartbeats_sent,
             answered: settled.heartbeats_answered,
             abandoned: settled.heartbeats_abandoned,
+            lost: settled.heartbeats_lost,
             round_trip: settled.heartbeat.summary(),
         }
     }
 
     pub(crate) fn unanswered(&self) -> u64 {
-        self.sent.saturating_sub(self.answered + self.abandoned)
+        let ended = self.answered + self.abandoned + self.lost;
+        self.sent.saturating_sub(ended)
     }
 }
 

@@ -139,6 +139,9 @@ impl Rows {
         if beats.abandoned > 0 {
             self.add("abandoned heartbeats", beats.abandoned.to_string());
         }
+        if beats.lost > 0 {
+            self.add("heartbeats of lost connections", beats.lost.to_string());
+        }
     }
 
     fn pushes(&mut self, found: &Pushes) {

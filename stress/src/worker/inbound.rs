@@ -171,7 +171,6 @@ impl Receiver<'_> {
                 if let Some(sent_ns) = life.and_then(|life| life.end_change(self.now_ns)) {
                     let took_ns = self.now_ns.saturating_sub(sent_ns);
                     self.tally.turnover.changes_answered += 1;
-                    // Who reads late would measure itself.
                     if !self.member.slow {
                         self.tally.turnover.change.record_ns(took_ns);
                     }
@@ -183,14 +182,15 @@ impl Receiver<'_> {
     }
 
     fn heartbeat(&mut self) {
-        self.tally.heartbeats_answered += 1;
-        self.member.heartbeats_open = self.member.heartbeats_open.saturating_sub(1);
-        let sent_ns = std::mem::take(&mut self.member.heartbeat_ns);
-        if sent_ns != 0 && !self.member.slow {
-            let took_ns = self.now_ns.saturating_sub(sent_ns);
-            self.tally.times.heartbeat.record_ns(took_ns);
-            if self.plan.stays(self.member.number) {
-                self.tally.stayers.record_ns(took_ns);
+        if let Some(sent_ns) = self.member.beats.answered() {
+            self.tally.heartbeats_answered += 1;
+            // Who reads late would measure itself.
+            if !self.member.slow {
+                let took_ns = self.now_ns.saturating_sub(sent_ns);
+                self.tally.times.heartbeat.record_ns(took_ns);
+                if self.plan.stays(self.member.number) {
+                    self.tally.stayers.record_ns(took_ns);
+                }
             }
         }
         if self.member.stage == Stage::LoggedIn {
