@@ -107,8 +107,8 @@ pub(crate) struct SlowReport {
 pub(crate) struct StormReport {
     pub(crate) dropped: u64,
     pub(crate) ready: u64,
-    /// Until the last one was ready again.
-    pub(crate) seconds: f64,
+    /// Until the last one was ready again; `null` if not all were.
+    pub(crate) seconds: Option<f64>,
     pub(crate) refused: BTreeMap<String, u64>,
     pub(crate) recovery: Summary,
     pub(crate) handshake: Summary,
@@ -284,7 +284,8 @@ impl StormReport {
         Self {
             dropped: found.dropped,
             ready: found.ready,
-            seconds: seconds(found.started_ns, found.finished_ns),
+            seconds: (found.dropped > 0 && found.ready == found.dropped)
+                .then(|| seconds(found.started_ns, found.finished_ns)),
             refused: found.refused.clone(),
             recovery: found.recovery.summary(),
             handshake: found.handshake.summary(),

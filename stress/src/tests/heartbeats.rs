@@ -55,3 +55,24 @@ async fn a_lost_connection_excuses_its_own_heartbeats_only() {
         ]
     );
 }
+
+#[tokio::test]
+async fn a_storm_that_silences_the_server_shows_in_those_that_stay() {
+    let faults = Faults {
+        // Every second stays.
+        beat: |member, before| {
+            if member % 2 == 0 && before > 0 {
+                Beat::Ignore
+            } else {
+                Beat::Answer
+            }
+        },
+        ..Faults::default()
+    };
+    let fake = Fake::start(faults).await;
+    let line = "storm -n 4 --storms 1 --share 0.5 --calm 300ms --heartbeat 50ms";
+    let report = stress(&fake, line).await;
+    let storm = &report.storms[0];
+    assert_eq!((storm.dropped, storm.ready), (2, 2));
+    assert!(storm.heartbeat_storm.max_us >= 100_000, "{storm:?}");
+}

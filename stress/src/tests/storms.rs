@@ -8,7 +8,7 @@ async fn all_come_back_and_those_that_stay_are_watched() {
     let fake = Fake::start(Faults::default()).await;
     for flags in ["--transport mixed", "--reset --threads 2"] {
         let line = format!(
-            "storm -n 20 --storms 2 --share 0.5 --calm 250ms --heartbeat 50ms --retry 50ms {flags}"
+            "storm -n 20 --storms 2 --share 0.5 --calm 1s --heartbeat 50ms --retry 50ms {flags}"
         );
         let report = stress(&fake, &line).await;
         assert_eq!(report.problems, Vec::<String>::new());
@@ -19,7 +19,8 @@ async fn all_come_back_and_those_that_stay_are_watched() {
             assert_eq!((storm.recovery.count, storm.handshake.count), (10, 10));
             // Ten that stay, each heard of several times in between.
             assert!(storm.heartbeat_calm.count >= 20, "{storm:?}");
-            assert!(storm.seconds > 0.0 && storm.seconds < 10.0, "{storm:?}");
+            let seconds = storm.seconds.unwrap();
+            assert!(seconds > 0.0 && seconds < 10.0, "{storm:?}");
         }
         assert_eq!(report.connections.disconnects, counts(&[]));
         assert_eq!(
@@ -67,9 +68,16 @@ async fn who_finds_no_way_back_is_stranded() {
     let tolerant = format!("{line} --expect stranded<=2");
     assert!(stress(&fake, &tolerant).await.ok);
 }
+    assert_eq!(report.storms[0].seconds, None);
 
 #[tokio::test]
 async fn churn_logs_in_as_often_as_it_goes() {
+    let fake = Fake::start(faults).await;
+    let strict = format!("{tolerant},reconnect<1h");
+    assert_eq!(
+        stress(&fake, &strict).await.problems,
+        ["expected reconnect<1h, this run has no such figure"]
+    );
     let fake = Fake::start(Faults::default()).await;
     let line =
         "storm --churn -n 5 -c 4 --duration 300ms --threads 2 --transport mixed --heartbeat 50ms";
