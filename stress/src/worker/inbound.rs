@@ -233,10 +233,26 @@ impl Receiver<'_> {
     }
 }
 
-/// The name under which an error is counted.
+/// The name under which an error is counted: its kind, or what the system says where the kind says nothing.
 pub(super) fn cause(error: &io::Error) -> String {
+    // No error has this number.
+    let no_kind = io::Error::from_raw_os_error(i32::MAX).kind();
     match error.raw_os_error() {
-        Some(_) => error.kind().to_string(),
-        None => error.to_string(),
+        Some(_) if error.kind() != no_kind => error.kind().to_string(),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::cause;
+
+    #[test]
+    fn every_error_has_a_name_that_says_something() {
+        assert_eq!(cause(&Errno::CONNREFUSED.into()), "connection refused");
+        let cause = cause(&Errno::MFILE.into()).to_lowercase();
+        assert!(cause.contains("too many open files"), "{cause}");
     }
 }
