@@ -41,8 +41,10 @@ fn main() -> ExitCode {
             many_sources_are_used().await;
             an_expectation_decides_the_exit_code().await;
             misuse_has_its_own_exit_code().await;
+            a_page_that_cannot_be_written_does_not_take_the_report_with_it().await;
+            workers_open_as_many_files_as_they_may().await;
         });
-        println!("test result: ok. 8 passed");
+        println!("test result: ok. 10 passed");
         return ExitCode::SUCCESS;
     }
     match Cli::parse() {
