@@ -31,6 +31,8 @@ pub(crate) struct Driver {
     finder: Finder,
     /// Attempts since the last stable link.
     attempts: u32,
+    /// Attempts since the last login.
+    failures: u32,
 }
 
 /// Requests, and what the next login has to restore.
@@ -77,6 +79,7 @@ impl Driver {
             closed,
             finder,
             attempts: 0,
+            failures: 0,
         }
     }
 
@@ -87,14 +90,20 @@ impl Driver {
     /// One connection from finding a server to the wait after its end.
     async fn turn(&mut self) -> Result<(), Stop> {
         let (reason, pause) = match self.open().await? {
-            Ok((endpoint, connection)) => self.serve(endpoint, connection).await?,
-            Err(reason) => (reason, Pause::Backoff),
+            Ok((endpoint, connection)) => {
+                self.failures = 0;
+                self.serve(endpoint, connection).await?
+            }
+            Err(reason) => {
+                self.failures = self.failures.saturating_add(1);
+                (reason, Pause::Backoff)
+            }
         };
         debug!(%reason, "disconnected");
         let given_up = self
             .options
             .attempts_max
-            .is_some_and(|max| self.attempts >= max);
+            .is_some_and(|max| self.failures >= max);
         let backoff = self.finder.backoff(&self.options);
         let delay = match pause {
             Pause::Until(moment) => moment.saturating_duration_since(Instant::now()),

@@ -224,6 +224,23 @@ async fn a_refused_login_is_told_and_tried_again_up_to_the_limit() {
 }
 
 #[tokio::test]
+async fn a_login_starts_the_count_of_attempts_over() {
+    let server = Server::start(Transport::Tcp).await;
+    let mut options = options(&server);
+    options.attempts_max = Some(2);
+    let (_client, _events) = Client::start(options);
+    for _ in 0..3 {
+        let mut refused = timeout(PATIENCE, server.accept()).await.unwrap();
+        refused.recv().await.unwrap();
+        drop(refused);
+        let (lost, _) = logged_in(&server).await;
+        drop(lost);
+    }
+    // Who gave up would not come again.
+    let (_peer, _) = logged_in(&server).await;
+}
+
+#[tokio::test]
 async fn a_login_without_an_answer_times_out() {
     let server = Server::start(Transport::Tcp).await;
     let mut options = options(&server);

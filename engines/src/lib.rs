@@ -8,7 +8,8 @@
 //! What is not on this machine is fetched once, into `HALLEY_ENGINES_DIR` or
 //! else `~/.cache/halley/engines`: Kafka from Maven Central, Redis from Debian,
 //! and so is valgrind, which counts instructions. [`chromium()`], in which tests
-//! open pages, is installed where it may be.
+//! open pages, is installed where it may be. A [`Watcher`] is for other
+//! processes that are to end with the one that started them.
 //! Everything here blocks the calling thread.
 
 #![forbid(unsafe_code)]
@@ -23,8 +24,10 @@ mod redis;
 mod run;
 mod valgrind;
 mod wait;
+mod watcher;
 
 pub use chromium::chromium;
 pub use kafka::{Kafka, KafkaCertificate, KafkaOptions, KafkaVersion};
 pub use redis::{Redis, RedisCluster};
 pub use valgrind::valgrind;
+pub use watcher::Watcher;

@@ -3,24 +3,20 @@
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::run::last_lines;
-use crate::wait;
-
-/// Ends the engine and removes its files when its own standard input ends:
-/// the other end of the pipe is closed with the process that holds it.
-const WATCH: &str = r#"read -r _; kill -9 "$1"; rm -rf "$2""#;
+use crate::{wait, watcher::Watcher};
 
 /// A running engine. It is killed when this is dropped, and when the process
 /// that started it is no more.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
-    watcher: Child,
+    watcher: Option<Watcher>,
     log: PathBuf,
 }
 
@@ -41,18 +37,10 @@ impl Process {
             .process_group(0)
             .spawn()
             .with_context(|| format!("start {}", command.get_program().display()))?;
-        let watcher = Command::new("sh")
-            .args(["-c", WATCH, "sh", &child.id().to_string()])
-            .arg(dir)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn();
-        match watcher {
+        match Watcher::start(child.id(), [dir]) {
             Ok(watcher) => Ok(Self {
                 child,
-                watcher,
+                watcher: Some(watcher),
                 log,
             }),
             Err(error) => {
@@ -83,14 +71,6 @@ impl Process {
         let text = fs::read_to_string(&self.log).unwrap_or_default();
         format!("it said:\n{}", last_lines(&text))
     }
-
-    /// Waits for the end. The watcher goes first: once waited for, the process
-    /// id may be somebody else's.
-    fn reap(&mut self) -> Result<ExitStatus> {
-        self.watcher.kill()?;
-        self.watcher.wait()?;
-        Ok(self.child.wait()?)
-    }
 }
 
 impl Drop for Process {
@@ -98,6 +78,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         // Neither fails for a child that nobody has waited for.
         let _ = self.child.kill();
-        let _ = self.reap();
+        self.watcher = None;
+        let _ = self.child.wait();
     }
 }

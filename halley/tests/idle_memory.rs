@@ -9,12 +9,13 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use halley_node::limits::raise_open_files;
+use halley_tests::unconfigured;
 use halley_wire::ws::{self, Opcode};
 use halley_wire::{AuthBody, HEADER_BYTES, Header, Op, packet};
-use rustix::process::{Resource, getrlimit, setrlimit};
 
 /// How long anything may take before the test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -41,7 +42,7 @@ enum Transport {
 
 #[test]
 fn idle_connections_stay_below_their_bound() {
-    raise_open_files();
+    raise_open_files().expect("raise the limit on open files");
     for (transport, bytes_max) in [
         (Transport::Tcp, TCP_BYTES_MAX),
         (Transport::WebSocket, WEBSOCKET_BYTES_MAX),
@@ -75,12 +76,7 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_halley"));
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("HALLEY_") {
-                command.env_remove(name);
-            }
-        }
+        let mut command = unconfigured(env!("CARGO_BIN_EXE_halley"));
         for key in [
             "comet.tcp.bind",
             "comet.websocket.bind",
@@ -204,12 +200,6 @@ fn login(transport: Transport, number: usize) -> Vec<u8> {
     let mut frame = Vec::new();
     ws::encode_masked(&mut frame, Opcode::Binary, &login, [1, 2, 3, 4]);
     frame
-}
-
-fn raise_open_files() {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit).expect("raise the limit on open files");
 }
 
 #[expect(

@@ -3,11 +3,12 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use halley_tests::unconfigured;
 use halley_wire::{Header, Op, packet};
 
 /// How long anything may take before the test fails.
@@ -26,7 +27,7 @@ struct Server {
 impl Server {
     /// Starts it with so few open files that it cannot have more by itself.
     fn start() -> Self {
-        let mut command = Command::new("sh");
+        let mut command = unconfigured("sh");
         command
             .arg("-c")
             .arg(format!(r#"ulimit -n {OPEN_FILES_MAX} && exec "$0" "$@""#))
@@ -43,11 +44,6 @@ impl Server {
             "logic.rpc.bind",
         ] {
             command.arg(format!("--set={key}=127.0.0.1:0"));
-        }
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("HALLEY_") {
-                command.env_remove(name);
-            }
         }
         let mut child = command
             .stdin(Stdio::null())

@@ -3,6 +3,7 @@
 mod scenarios;
 mod values;
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -145,16 +146,7 @@ impl StressArgs {
 
     /// Finds what clap cannot: settings that do not fit each other.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
-        let common = self.common();
-        if PROTOCOL_OPERATIONS.contains(&common.operation) {
-            bail!("--operation: 0 to 17 belong to the protocol itself");
-        }
-        if common.connect_timeout.is_zero() || common.heartbeat.is_zero() {
-            bail!("--connect-timeout and --heartbeat must be longer than nothing");
-        }
-        if let Some(file) = &common.ca {
-            TlsOptions::trust_file(file).context("--ca")?;
-        }
+        self.common().check()?;
         match &self.scenario {
             Scenario::Idle(_) => Ok(()),
             Scenario::Room(args) => args.pushes.check(&[args.rate]),
@@ -199,9 +191,21 @@ fn connecting(connections: u32, per_second: f64) -> Duration {
 }
 
 impl CommonArgs {
+    /// Where members connect over TCP; nowhere if they do not.
     pub(crate) async fn tcp_targets(&self) -> anyhow::Result<Vec<Target>> {
-        let mut targets = Vec::new();
-        for text in &self.tcp {
+        targets(self.tcp_endpoints()?).await.context("--tcp")
+    }
+
+    /// Where members connect over WebSocket; nowhere if they do not.
+    pub(crate) async fn websocket_targets(&self) -> anyhow::Result<Vec<Target>> {
+        targets(self.websocket_endpoints()?).await.context("--ws")
+    }
+
+    fn tcp_endpoints(&self) -> anyhow::Result<Vec<Endpoint>> {
+        if self.transport == TransportMix::Ws {
+            return Ok(Vec::new());
+        }
+        let endpoint = |text: &String| {
             let uri = if text.contains("://") {
                 text.clone()
             } else {
@@ -211,41 +215,70 @@ impl CommonArgs {
             if endpoint.transport().is_websocket() {
                 bail!("--tcp: {text} is not host:port or tls://host:port");
             }
-            targets.push(target(&endpoint).await.context("--tcp")?);
-        }
-        Ok(targets)
+            Ok(endpoint)
+        };
+        self.tcp.iter().map(endpoint).collect()
     }
 
-    pub(crate) async fn websocket_targets(&self) -> anyhow::Result<Vec<Target>> {
-        let mut targets = Vec::new();
-        for uri in &self.ws {
+    fn websocket_endpoints(&self) -> anyhow::Result<Vec<Endpoint>> {
+        if self.transport == TransportMix::Tcp {
+            return Ok(Vec::new());
+        }
+        let endpoint = |uri: &String| {
             let endpoint: Endpoint = uri.parse().context("--ws")?;
             if !endpoint.transport().is_websocket() {
                 bail!("--ws: {uri} is not ws://host:port/path or wss://host:port/path");
             }
-            targets.push(target(&endpoint).await.context("--ws")?);
+            Ok(endpoint)
+        };
+        self.ws.iter().map(endpoint).collect()
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        if PROTOCOL_OPERATIONS.contains(&self.operation) {
+            bail!("--operation: 0 to 17 belong to the protocol itself");
         }
-        Ok(targets)
+        if self.connect_timeout.is_zero() || self.heartbeat.is_zero() {
+            bail!("--connect-timeout and --heartbeat must be longer than nothing");
+        }
+        if let Some(file) = &self.ca {
+            TlsOptions::trust_file(file).context("--ca")?;
+        }
+        self.tcp_endpoints()?;
+        self.websocket_endpoints()?;
+        if let Some(page) = &self.html {
+            // What is there stays until there is a page.
+            let page = File::options().create(true).append(true).open(page);
+            page.context("--html")?;
+        }
+        Ok(())
     }
 }
 
 impl PushesArgs {
     pub(crate) async fn target(&self) -> anyhow::Result<crate::pusher::Target> {
-        let uri: http::Uri = self.http.parse().context("--http")?;
-        let (Some("http"), Some(host)) = (uri.scheme_str(), uri.host()) else {
-            bail!("--http: {} is not http://host:port", self.http);
-        };
-        let authority = format!("{host}:{}", uri.port_u16().unwrap_or(80));
+        let (authority, base_path) = self.logic()?;
         Ok(crate::pusher::Target {
             address: resolve(&authority).await.context("--http")?,
             authority,
-            base_path: uri.path().trim_end_matches('/').to_owned(),
+            base_path,
             push_key: self.push_key.clone(),
             timeout: self.push_timeout,
         })
     }
 
+    /// logic's host and port, and the path before those of its API.
+    fn logic(&self) -> anyhow::Result<(String, String)> {
+        let uri: http::Uri = self.http.parse().context("--http")?;
+        let (Some("http"), Some(host)) = (uri.scheme_str(), uri.host()) else {
+            bail!("--http: {} is not http://host:port", self.http);
+        };
+        let authority = format!("{host}:{}", uri.port_u16().unwrap_or(80));
+        Ok((authority, uri.path().trim_end_matches('/').to_owned()))
+    }
+
     fn check(&self, rates: &[f64]) -> anyhow::Result<()> {
+        self.logic()?;
         if (self.size as usize) < STAMP_BYTES {
             bail!("--size: the stamp of a message needs {STAMP_BYTES} bytes");
         }
@@ -259,6 +292,14 @@ impl PushesArgs {
     fn time(&self) -> Duration {
         self.duration + self.push_timeout + self.straggle
     }
+}
+
+async fn targets(endpoints: Vec<Endpoint>) -> anyhow::Result<Vec<Target>> {
+    let mut targets = Vec::new();
+    for endpoint in endpoints {
+        targets.push(target(&endpoint).await?);
+    }
+    Ok(targets)
 }
 
 async fn target(endpoint: &Endpoint) -> anyhow::Result<Target> {
@@ -333,8 +374,25 @@ mod tests {
             "storm --share 0",
             "mixed --rate 0 --user-rate 0",
             "soak --warm-up 2h --duration 1h",
+            "room --tcp 127.0.0.1:port",
+            "room --tcp ws://127.0.0.1:3102/sub",
+            "idle --transport ws --ws tcp://127.0.0.1:3101",
+            "idle --transport mixed --ws http://127.0.0.1",
+            "room --http 127.0.0.1:3111",
+            "push --http https://127.0.0.1:3111",
+            "idle --html /nowhere/page.html",
         ] {
             assert!(parse(line).unwrap().check().is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_a_transport_that_is_not_used_does_not_matter() {
+        for line in [
+            "idle --ws nonsense",
+            "idle --transport ws --tcp nonsense://",
+        ] {
+            parse(line).unwrap().check().unwrap();
         }
     }
 

@@ -68,16 +68,17 @@ pub fn run(args: &StressArgs) -> anyhow::Result<ExitCode> {
     let finished = runtime.block_on(scenario::run(args))?;
     runtime.shutdown_background();
     let report = &finished.report;
-    if let Some(path) = &args.common().html {
-        let page = html::page(&finished, &command())?;
-        std::fs::write(path, page).with_context(|| format!("write {}", path.display()))?;
-    }
     let mut out = std::io::stdout().lock();
     if args.common().json {
         let json = serde_json::to_string_pretty(report).context("encode the report")?;
         writeln!(out, "{json}").context("print the report")?;
     } else {
         writeln!(out, "{}", table::render(report)).context("print the report")?;
+    }
+    // After the report, which a page that cannot be written must not take with it.
+    if let Some(path) = &args.common().html {
+        let page = html::page(&finished, &command())?;
+        std::fs::write(path, page).with_context(|| format!("write {}", path.display()))?;
     }
     Ok(if report.ok {
         ExitCode::SUCCESS

@@ -2,6 +2,7 @@
 
 mod day;
 mod fake;
+mod heartbeats;
 mod judged;
 mod rooms;
 mod storms;
@@ -230,7 +231,7 @@ async fn idle_connections_are_counted_by_what_became_of_them() {
     };
     let fake = Fake::start(faults).await;
     let line =
-        "idle -n 20 --duration 500ms --heartbeat 100ms --connect-timeout 300ms --transport mixed";
+        "idle -n 20 --duration 500ms --heartbeat 100ms --connect-timeout 3s --transport mixed";
     let report = stress(&fake, line).await;
     let connections = &report.connections;
     assert_eq!((connections.wanted, connections.ready), (20, 16));

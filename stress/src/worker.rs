@@ -1,5 +1,6 @@
 //! A worker: holds connections, answers the coordinator, and measures what arrives.
 
+mod beats;
 mod churn;
 mod compare;
 mod day;

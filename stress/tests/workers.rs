@@ -20,6 +20,7 @@ use clap::Parser;
 use fake::{Fake, Fate, Faults};
 use halley_stress::{StressArgs, WORKER_COMMAND};
 use serde_json::Value;
+use tokio::process::Command;
 
 #[derive(Parser)]
 enum Cli {
@@ -40,8 +41,10 @@ fn main() -> ExitCode {
             many_sources_are_used().await;
             an_expectation_decides_the_exit_code().await;
             misuse_has_its_own_exit_code().await;
+            a_page_that_cannot_be_written_does_not_take_the_report_with_it().await;
+            workers_open_as_many_files_as_they_may().await;
         });
-        println!("test result: ok. 8 passed");
+        println!("test result: ok. 10 passed");
         return ExitCode::SUCCESS;
     }
     match Cli::parse() {
@@ -51,7 +54,12 @@ fn main() -> ExitCode {
 }
 
 async fn stress(line: &str) -> (Option<i32>, Value) {
-    let output = tokio::process::Command::new(std::env::current_exe().unwrap())
+    started_by(&mut Command::new(std::env::current_exe().unwrap()), line).await
+}
+
+/// What came of a command that goes on with the words of the tool.
+async fn started_by(command: &mut Command, line: &str) -> (Option<i32>, Value) {
+    let output = command
         .args(format!("stress {line}").split_whitespace())
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
@@ -201,4 +209,31 @@ async fn misuse_has_its_own_exit_code() {
     assert_eq!(stress("room --size 3").await.0, Some(2));
     assert_eq!(stress("room --nonsense").await.0, Some(2));
     assert_eq!(stress("room --expect nonsense=0").await.0, Some(2));
+}
+
+async fn a_page_that_cannot_be_written_does_not_take_the_report_with_it() {
+    let fake = Fake::start(Faults::default()).await;
+    // It can be opened, and takes nothing.
+    let line = format!(
+        "idle -n 3 --duration 50ms --json --html /dev/full {}",
+        fake.flags()
+    );
+    let (code, report) = stress(&line).await;
+    assert_ne!(code, Some(0));
+    assert_eq!(report["connections"]["ready"], 3);
+}
+
+async fn workers_open_as_many_files_as_they_may() {
+    let fake = Fake::start(Faults::default()).await;
+    let line = format!(
+        "idle -n 200 --workers 2 --duration 50ms --json {}",
+        fake.flags()
+    );
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", r#"ulimit -S -n 64 && exec "$0" "$@""#])
+        .arg(std::env::current_exe().unwrap());
+    let (code, report) = started_by(&mut shell, &line).await;
+    assert_eq!(code, Some(0), "{report}");
+    assert_eq!(report["connections"]["ready"], 200);
 }

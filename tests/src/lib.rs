@@ -11,3 +11,6 @@ pub mod browser;
 pub mod cluster;
 pub mod load;
 pub mod metrics;
+mod unconfigured;
+
+pub use unconfigured::unconfigured;

@@ -43,6 +43,8 @@ pub(crate) struct Shown {
     /// What the report's unit is multiplied by.
     scale: f64,
     target: Option<Target>,
+    /// The figure as the tool's rules know it, if there is one about it.
+    rule: Option<&'static str>,
 }
 
 const fn shown(name: &'static str, unit: &'static str, pointer: &'static str) -> Shown {
@@ -53,6 +55,7 @@ const fn shown(name: &'static str, unit: &'static str, pointer: &'static str) ->
         over: None,
         scale: 1.0,
         target: None,
+        rule: None,
     }
 }
 
@@ -66,6 +69,13 @@ impl Shown {
 
     const fn scaled(self, scale: f64) -> Self {
         Self { scale, ..self }
+    }
+
+    const fn instead_of(self, rule: &'static str) -> Self {
+        Self {
+            rule: Some(rule),
+            ..self
+        }
     }
 
     const fn at_most(self, most: f64) -> Self {
@@ -86,8 +96,12 @@ impl Shown {
 const EMBEDDED: Against = Against::Server { tls: false };
 const EMBEDDED_TLS: Against = Against::Server { tls: true };
 
-const LOST: Shown = shown("lost", "messages", "/deliveries/lost").at_most(0.0);
-const REORDERED: Shown = shown("out of order", "messages", "/deliveries/reordered").at_most(0.0);
+const LOST: Shown = shown("lost", "messages", "/deliveries/lost")
+    .at_most(0.0)
+    .instead_of("loss");
+const REORDERED: Shown = shown("out of order", "messages", "/deliveries/reordered")
+    .at_most(0.0)
+    .instead_of("reordered");
 const DELIVERIES: Shown = shown("deliveries", "/s", "/deliveries/per_second");
 const SERVER_CPU: Shown = shown(
     "CPU of the server",
@@ -305,6 +319,9 @@ impl Load {
     }
 
     async fn report(&self, halley: &Path, place: &Place) -> anyhow::Result<Value> {
-        Scenario::start(halley, place, self.stress)?.report().await
+        let rules = self.figures.iter().filter_map(|shown| shown.rule);
+        let shown: Vec<&str> = rules.collect();
+        let scenario = Scenario::start(halley, place, self.stress, &shown)?;
+        scenario.report().await
     }
 }

@@ -105,6 +105,8 @@ fn measure(args: &Args) -> anyhow::Result<()> {
         "{} is no binary",
         args.halley.display()
     );
+    // Before the runs, which take long enough for a commit.
+    let provenance = Provenance::now("make bench")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -117,7 +119,6 @@ fn measure(args: &Args) -> anyhow::Result<()> {
         }
     }
     let figures = figures(&samples);
-    let provenance = Provenance::now("make bench")?;
     let shown = format!("{}\n\n{}\n", provenance.line(), figure::table(&figures));
     if args.json {
         let report = json!({ "provenance": provenance, "figures": figures });

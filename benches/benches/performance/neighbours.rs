@@ -20,6 +20,7 @@ const BEGUN: u64 = 100_000;
 const DELIVERED: &str = "halley_comet_push_outcomes_total{outcome=\"delivered\",reason=\"\"}";
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
+const SHOWN: &[&str] = &["loss"];
 const LOST: &str = "/deliveries/lost";
 const P99: &str = "/deliveries/latency/p99_us";
 
@@ -27,12 +28,12 @@ const P99: &str = "/deliveries/latency/p99_us";
 pub(crate) async fn run(halley: &Path) -> anyhow::Result<Vec<Sample>> {
     let server = Server::start(halley).await?;
     let place = server.place(false)?;
-    let quiet = Scenario::start(halley, &place, QUIET)?;
+    let quiet = Scenario::start(halley, &place, QUIET, SHOWN)?;
     let alone = quiet.report().await?;
-    let mut busy = Scenario::start(halley, &place, BUSY)?;
+    let mut busy = Scenario::start(halley, &place, BUSY, SHOWN)?;
     let begins = timeout(PATIENCE, has_begun(&server)).await;
     begins.context("the busy room does not begin")??;
-    let quiet = Scenario::start(halley, &place, QUIET)?;
+    let quiet = Scenario::start(halley, &place, QUIET, SHOWN)?;
     let beside = quiet.report().await?;
     ensure!(busy.is_running()?, "the busy room ended too early");
     let busy = busy.report().await?;

@@ -6,7 +6,6 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::{sleep, timeout};
@@ -16,13 +15,6 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// Time between two looks at a process that is to come to rest.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 const LOOKS_MAX: usize = 50;
-
-/// Lets this process open as many files as it may.
-pub(crate) fn raise_open_files() -> anyhow::Result<()> {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit).context("raise the limit on open files")
-}
 
 /// A process of this executable, told what to do line by line.
 #[derive(Debug)]

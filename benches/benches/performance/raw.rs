@@ -4,10 +4,10 @@ use std::io::{self, BufRead as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 
 use anyhow::{Context as _, ensure};
+use halley_node::limits::raise_open_files;
 use rustix::net::{SendFlags, send};
 use socket2::{Domain, Socket, Type};
 
-use crate::process::raise_open_files;
 use crate::protocol::Announced;
 
 /// As many as Halley lets wait to be accepted.
@@ -17,7 +17,7 @@ const BACKLOG: i32 = 16_384;
 /// accepts `members` connections; then a line announces what to send, and each
 /// empty one starts a pass.
 pub(crate) fn run(members: usize) -> anyhow::Result<()> {
-    raise_open_files()?;
+    raise_open_files().context("raise the limit on open files")?;
     let listener = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     // Inherited by what is accepted, as it is in Halley.
     listener.set_tcp_nodelay(true)?;

@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use halley_node::limits::raise_open_files;
 use halley_wire::ws::{self, Opcode};
 use halley_wire::{AuthBody, Header, Op, packet};
 use rustix::buffer::spare_capacity;
@@ -17,7 +18,6 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
-use crate::process::raise_open_files;
 use crate::protocol::{Announced, OPERATION, ROOM, Speaks};
 
 /// Connections that are opened or log in at the same time.
@@ -33,7 +33,7 @@ const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// Serves the process that started this one, over standard input and output.
 pub(crate) fn run(speaks: Speaks, address: SocketAddr, members: usize) -> anyhow::Result<()> {
-    raise_open_files()?;
+    raise_open_files().context("raise the limit on open files")?;
     let mut fleet = Fleet::connect(speaks, address, members)?;
     say("ready")?;
     for line in io::stdin().lock().lines() {

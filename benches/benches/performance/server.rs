@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::{Context as _, ensure};
+use halley_tests::unconfigured;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -47,12 +48,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start(halley: &Path) -> anyhow::Result<Self> {
-        let mut command = Command::new(halley);
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("HALLEY_") {
-                command.env_remove(name);
-            }
-        }
+        let mut command = Command::from(unconfigured(halley));
         let certificate = make_certificate().context("make a certificate")?;
         let file = |name| certificate.path().join(name).display().to_string();
         command

@@ -40,6 +40,7 @@ async fn under_load(
         0,
         "{account:?}"
     );
+    assert_eq!(account.offline_connected, 0, "{account:?}");
     account
 }
 

@@ -59,21 +59,46 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    let filter = args.iter().find(|arg| !arg.starts_with('-'));
-    let is_chosen = |name: &str| filter.is_none_or(|filter| name.contains(filter.as_str()));
+    let cases = chosen(&args);
+    if cases.is_empty() {
+        println!("no case is called so; --list names them");
+        return ExitCode::FAILURE;
+    }
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(run(is_chosen));
+    runtime.block_on(run(&cases));
     ExitCode::SUCCESS
 }
 
+/// The cases that the arguments choose, which mean what they do to the test
+/// harness of the compiler.
+fn chosen(args: &[String]) -> Vec<&'static Case> {
+    let (mut wanted, mut skipped) = (Vec::new(), Vec::new());
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--skip" => skipped.extend(args.next().map(String::as_str)),
+            "--color" | "--format" | "--test-threads" => {
+                args.next();
+            }
+            option => match option.strip_prefix("--skip=") {
+                Some(name) => skipped.push(name),
+                None if option.starts_with('-') => {}
+                None => wanted.push(option),
+            },
+        }
+    }
+    let is_chosen = |(name, _): &&Case| {
+        let has = |part: &&str| name.contains(part);
+        (wanted.is_empty() || wanted.iter().any(has)) && !skipped.iter().any(has)
+    };
+    CASES.iter().filter(is_chosen).collect()
+}
+
 /// A case that fails panics, and with it ends the cluster.
-async fn run(is_chosen: impl Fn(&str) -> bool) {
+async fn run(cases: &[&Case]) {
     let options = Options::new(PathBuf::from(env!("CARGO_BIN_EXE_halley")));
     let mut cluster = Cluster::start(&options).await.expect("a cluster");
-    for (name, case) in CASES {
-        if !is_chosen(name) {
-            continue;
-        }
+    for (name, case) in cases {
         let started = Instant::now();
         print!("test {name} ... ");
         // Seen before the panic, if there is one.

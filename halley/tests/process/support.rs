@@ -2,11 +2,12 @@
 
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use halley_tests::unconfigured;
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long anything may take before a test fails.
@@ -56,13 +57,7 @@ impl Halley {
     }
 
     pub(crate) fn start_with(args: &[&str], env: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_halley"));
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("HALLEY_") {
-                command.env_remove(name);
-            }
-        }
-        let mut child = command
+        let mut child = unconfigured(env!("CARGO_BIN_EXE_halley"))
             .args(args)
             .envs(env.iter().copied())
             .stdin(Stdio::piped())

@@ -78,6 +78,7 @@ impl Plot<'_> {
             .map(|line| line.points.len())
             .sum::<usize>();
         let numbered = self.places.is_empty();
+        let decades = decades(&self.lines);
         let lines = self.lines.iter();
         let lines = lines.map(|line| series(line, numbered)).collect();
         let mut chart = LineChart::new(lines, self.places);
@@ -101,6 +102,8 @@ impl Plot<'_> {
             axis.stroke_color = TEXT.light.into();
             if self.logarithmic {
                 axis.scale = AxisScale::Log(10.0);
+                // The library spreads the labels evenly, which is right if every decade has one.
+                axis.split_number = decades;
             } else {
                 axis.min = Some(0.0);
             }
@@ -109,6 +112,22 @@ impl Plot<'_> {
         let opening = format!("<svg role=\"img\" aria-label=\"{label}\" ");
         Ok(svg.replacen("<svg ", &opening, 1))
     }
+}
+
+/// How many tenfold steps the library has on a logarithmic axis, which begins and ends with a power of ten. In its own
+/// precision: next to a power of ten another one may find another step.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "there are less than forty"
+)]
+fn decades(lines: &[Line]) -> usize {
+    let points = lines.iter().flat_map(|line| &line.points);
+    let powers = points.filter_map(|(_, y)| Some((*y)? as f32).filter(|y| *y > 0.0));
+    let powers: Vec<f32> = powers.map(|y| y.log(10.0)).collect();
+    let least = powers.iter().copied().fold(f32::MAX, f32::min).floor();
+    let most = powers.iter().copied().fold(f32::MIN, f32::max).ceil();
+    (most - least).max(1.0) as usize
 }
 
 #[expect(
@@ -162,5 +181,31 @@ mod tests {
         assert!(dots(&[Some(1.0), None, Some(1.0), Some(2.0)]));
         assert!(dots(&[Some(1.0), Some(2.0), None, Some(1.0), None]));
         assert!(!dots(&[None, None]));
+    }
+
+    #[test]
+    fn a_logarithmic_axis_names_every_decade() {
+        let points = [1.0, 2_345.0, 12_345_678.0].map(Some);
+        let points = (0_u32..).zip(points).map(|(x, y)| (f64::from(x), y));
+        let lines = vec![Line {
+            name: "line",
+            points: points.collect(),
+        }];
+        let plot = Plot {
+            label: "label",
+            x_title: "x",
+            y_title: "y",
+            logarithmic: true,
+            places: Vec::new(),
+            lines,
+        };
+        let svg = plot.svg().unwrap();
+        let labels = ["1", "10", "100", "1k", "10k", "100k", "1M", "10M", "100M"];
+        for label in labels {
+            let text = svg
+                .split('<')
+                .any(|tag| tag.ends_with(&format!(">\n{label}\n")));
+            assert!(text, "{label} in {svg}");
+        }
     }
 }

@@ -70,6 +70,8 @@ pub(crate) struct Settled {
     pub(crate) heartbeats_answered: u64,
     /// Heartbeats whose connection the tool itself closed before the answer came.
     pub(crate) heartbeats_abandoned: u64,
+    /// Heartbeats that a lost connection left without an answer.
+    pub(crate) heartbeats_lost: u64,
     pub(crate) heartbeat: Latency,
     /// Connections that ended after they were ready, by cause.
     pub(crate) disconnects: BTreeMap<String, u64>,
@@ -170,6 +172,7 @@ impl Settled {
         self.heartbeats_sent += other.heartbeats_sent;
         self.heartbeats_answered += other.heartbeats_answered;
         self.heartbeats_abandoned += other.heartbeats_abandoned;
+        self.heartbeats_lost += other.heartbeats_lost;
         self.heartbeat.merge(&other.heartbeat);
         add_counts(&mut self.disconnects, &other.disconnects);
         self.open += other.open;

@@ -136,17 +136,19 @@ impl Course {
 
     /// Waits until so many pushes are due, or there are no more; `None` when there is none.
     pub(super) async fn next_turns(&self, count: usize) -> Option<Vec<Turn>> {
+        // One guard for all of them: lanes that took turns would each hold a part of a batch until the pushes of all
+        // the others are due.
+        let mut gate = self.stopped.run_until_cancelled(self.gate.lock()).await?;
         let mut turns = Vec::with_capacity(count);
         while turns.len() < count
-            && let Some(Some(turn)) = self.stopped.run_until_cancelled(self.due()).await
+            && let Some(Some(turn)) = self.stopped.run_until_cancelled(self.due(&mut gate)).await
         {
             turns.push(turn);
         }
         (!turns.is_empty()).then_some(turns)
     }
 
-    async fn due(&self) -> Option<Turn> {
-        let mut gate = self.gate.lock().await;
+    async fn due(&self, gate: &mut Gate) -> Option<Turn> {
         let now = now_ns();
         let intended_ns = match self.load.pace {
             Pace::Open {
@@ -271,5 +273,40 @@ impl Course {
             started_ns: self.started_ns,
             last_sent_ns: books.last_sent_ns,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_batch_waits_for_its_own_pushes_only() {
+        const GAP_NS: u64 = 1_000_000;
+        const BATCH: usize = 5;
+        let load = Load {
+            run: 1,
+            size_bytes: 28,
+            paths: vec![String::new()],
+            first_stream: 0,
+            pick: Pick::InTurn,
+            timed: false,
+            pace: Pace::Open {
+                per_second: 1000.0,
+                total: 3 * BATCH as u64,
+                patience_ns: 10_000_000_000,
+            },
+            lanes: 3,
+            batch: None,
+        };
+        let course = Course::new(load, CancellationToken::new()).unwrap();
+        let lane = || course.next_turns(BATCH);
+        let (one, two, three) = tokio::join!(lane(), lane(), lane());
+        for turns in [one, two, three].map(Option::unwrap) {
+            let due = |place: usize| turns[place].intended_ns;
+            assert_eq!(turns.len(), BATCH);
+            assert_eq!(due(BATCH - 1) - due(0), (BATCH as u64 - 1) * GAP_NS);
+        }
+        assert!(lane().await.is_none());
     }
 }

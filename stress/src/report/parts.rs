@@ -30,6 +30,7 @@ pub(crate) struct Heartbeats {
     pub(crate) sent: u64,
     pub(crate) answered: u64,
     pub(crate) abandoned: u64,
+    pub(crate) lost: u64,
     pub(crate) round_trip: Summary,
 }
 
@@ -106,8 +107,8 @@ pub(crate) struct SlowReport {
 pub(crate) struct StormReport {
     pub(crate) dropped: u64,
     pub(crate) ready: u64,
-    /// Until the last one was ready again.
-    pub(crate) seconds: f64,
+    /// Until the last one was ready again; `null` if not all were.
+    pub(crate) seconds: Option<f64>,
     pub(crate) refused: BTreeMap<String, u64>,
     pub(crate) recovery: Summary,
     pub(crate) handshake: Summary,
@@ -166,12 +167,14 @@ impl Heartbeats {
             sent: settled.heartbeats_sent,
             answered: settled.heartbeats_answered,
             abandoned: settled.heartbeats_abandoned,
+            lost: settled.heartbeats_lost,
             round_trip: settled.heartbeat.summary(),
         }
     }
 
     pub(crate) fn unanswered(&self) -> u64 {
-        self.sent.saturating_sub(self.answered + self.abandoned)
+        let ended = self.answered + self.abandoned + self.lost;
+        self.sent.saturating_sub(ended)
     }
 }
 
@@ -281,7 +284,8 @@ impl StormReport {
         Self {
             dropped: found.dropped,
             ready: found.ready,
-            seconds: seconds(found.started_ns, found.finished_ns),
+            seconds: (found.dropped > 0 && found.ready == found.dropped)
+                .then(|| seconds(found.started_ns, found.finished_ns)),
             refused: found.refused.clone(),
             recovery: found.recovery.summary(),
             handshake: found.handshake.summary(),

@@ -58,10 +58,8 @@ impl Rules<'_> {
         }
         let lost = connections.disconnects.values().sum();
         self.none("disconnects", lost, "connections were lost");
-        if connections.disconnects.is_empty() {
-            let unanswered = report.heartbeats.unanswered();
-            self.none("unanswered", unanswered, "heartbeats were not answered");
-        }
+        let unanswered = report.heartbeats.unanswered();
+        self.none("unanswered", unanswered, "heartbeats were not answered");
         if let Some(churn) = &report.churn {
             let idle = u64::from(churn.connects == 0);
             self.none("connect_rate", idle, "runs without any login");
@@ -113,14 +111,12 @@ impl Rules<'_> {
         let Some(turnover) = &report.turnover else {
             return;
         };
-        if report.connections.disconnects.is_empty() {
-            let unanswered = turnover.unanswered();
-            self.none(
-                "unanswered_changes",
-                unanswered,
-                "changes of room were not answered",
-            );
-        }
+        let unanswered = turnover.unanswered();
+        self.none(
+            "unanswered_changes",
+            unanswered,
+            "changes of room were not answered",
+        );
     }
 
     fn storms(&mut self, report: &Report) {

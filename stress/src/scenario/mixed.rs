@@ -36,13 +36,21 @@ pub(super) async fn soak(args: &SoakArgs, stage: &Stage<'_>) -> anyhow::Result<F
     };
     let mut growth = grown(&samples, from, to);
     growth.warm_up_seconds = warm_up_seconds;
-    growth.bytes_per_hour_max = match args.growth_max {
-        None if growth.seconds < JUDGED_SECONDS_MIN => None,
-        None => Some(GROWTH_MAX),
-        Some(bytes) => Some(bytes),
-    };
+    let interrupted = run.interrupt.token.is_cancelled();
+    let cut_to = interrupted.then_some(growth.seconds);
+    growth.bytes_per_hour_max = allowed(args, cut_to);
     run.own.growth = Some(growth);
     Ok(run.finish(settled))
+}
+
+/// The growth per hour that is allowed; `None` if the run is not judged by it. What decides is the planned length, so
+/// that a run in which nothing is seen of the server fails instead of passing as a short one; if it was interrupted,
+/// how many seconds of it count.
+fn allowed(args: &SoakArgs, cut_to: Option<f64>) -> Option<f64> {
+    let planned = args.mixed.pushes.duration.saturating_sub(args.warm_up());
+    let seconds = cut_to.unwrap_or(planned.as_secs_f64());
+    let by_itself = (seconds >= JUDGED_SECONDS_MIN).then_some(GROWTH_MAX);
+    args.growth_max.or(by_itself)
 }
 
 /// Runs the day; with it when it began.
@@ -140,4 +148,27 @@ fn grown(samples: &[(f64, Sample)], from: f64, to: f64) -> Growth {
 )]
 fn as_f64(count: u64) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        soak: SoakArgs,
+    }
+
+    #[test]
+    fn a_long_soak_is_judged_whatever_was_seen_of_the_server() {
+        let soak = |line: &str| Cli::parse_from(line.split(' ')).soak;
+        assert_eq!(allowed(&soak("soak"), None), Some(GROWTH_MAX));
+        assert_eq!(allowed(&soak("soak"), Some(5.0)), None);
+        assert_eq!(allowed(&soak("soak -d 12m"), None), None);
+        let asked = "soak -d 1m --growth-max 1B";
+        assert_eq!(allowed(&soak(asked), Some(5.0)), Some(1.0));
+    }
 }

@@ -274,10 +274,10 @@ async fn plan(
     let client_side: Vec<_> = used.map(|target| target.address).collect();
     let addresses = [&client_side, other_addresses].concat();
     let connections = members.count.saturating_add(members.lanes);
-    let workers = match common.workers {
-        Some(workers) => workers,
-        None => workers_needed(connections, open_files()?),
-    };
+    let open_files = open_files()?;
+    let workers = common
+        .workers
+        .unwrap_or_else(|| workers_needed(connections, open_files));
     let mut ports = connections;
     if members.dropped_share > 0.0 {
         ports = ports.saturating_mul(2);

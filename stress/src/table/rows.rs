@@ -139,6 +139,9 @@ impl Rows {
         if beats.abandoned > 0 {
             self.add("abandoned heartbeats", beats.abandoned.to_string());
         }
+        if beats.lost > 0 {
+            self.add("heartbeats of lost connections", beats.lost.to_string());
+        }
     }
 
     fn pushes(&mut self, found: &Pushes) {
@@ -222,9 +225,14 @@ impl Rows {
     }
 
     fn storm(&mut self, place: usize, found: &StormReport) {
+        let after = found
+            .seconds
+            .map(|seconds| format!(" after {seconds:.3} s"));
         let text = format!(
-            "{} of {} back after {:.3} s",
-            found.ready, found.dropped, found.seconds
+            "{} of {} back{}",
+            found.ready,
+            found.dropped,
+            after.unwrap_or_default()
         );
         self.add(format!("storm {place}"), text);
         self.counts("refused tries", &found.refused);

@@ -47,6 +47,15 @@ pub(crate) enum Login {
     Drop,
 }
 
+/// What to do with a heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beat {
+    Answer,
+    /// Answers it together with the next that is answered.
+    Hold,
+    Ignore,
+}
+
 /// The faults, by member number and by the number of the push.
 #[derive(Clone, Copy)]
 pub(crate) struct Faults {
@@ -54,6 +63,8 @@ pub(crate) struct Faults {
     pub(crate) answer: fn(u64) -> Answer,
     /// Takes how often the member has logged in before.
     pub(crate) login: fn(u32, u32) -> Login,
+    /// Takes how many heartbeats came over the connection before.
+    pub(crate) beat: fn(u32, u32) -> Beat,
     /// Whether a change of room is answered and not made.
     pub(crate) deaf: bool,
 }
@@ -64,6 +75,7 @@ impl Default for Faults {
             fate: |_, _| Fate::Once,
             answer: |_| Answer::Accept,
             login: |_, _| Login::Answer,
+            beat: |_, _| Beat::Answer,
             deaf: false,
         }
     }
@@ -137,6 +149,7 @@ struct Session {
     member: u32,
     login: Login,
     heartbeats: u32,
+    held: u32,
 }
 
 impl Session {
@@ -185,7 +198,15 @@ impl Session {
                 if self.login == Login::Drop && self.heartbeats > 1 {
                     return None;
                 }
-                reply(Op::HEARTBEAT_REPLY, &7_i32.to_be_bytes());
+                match (hub.faults.beat)(self.member, self.heartbeats - 1) {
+                    Beat::Answer => {
+                        for _ in 0..=std::mem::take(&mut self.held) {
+                            reply(Op::HEARTBEAT_REPLY, &7_i32.to_be_bytes());
+                        }
+                    }
+                    Beat::Hold => self.held += 1,
+                    Beat::Ignore => {}
+                }
             }
             Op::CHANGE_ROOM => {
                 let room = String::from_utf8(packet.body.to_vec()).unwrap();
@@ -209,6 +230,7 @@ fn session() -> Session {
         member: 0,
         login: Login::Answer,
         heartbeats: 0,
+        held: 0,
     }
 }
 

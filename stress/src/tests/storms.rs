@@ -1,5 +1,9 @@
 //! Connections that are dropped and come back, or come and go.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::fake::{Fake, Faults, Login};
 use super::{counts, stress};
 
@@ -8,7 +12,7 @@ async fn all_come_back_and_those_that_stay_are_watched() {
     let fake = Fake::start(Faults::default()).await;
     for flags in ["--transport mixed", "--reset --threads 2"] {
         let line = format!(
-            "storm -n 20 --storms 2 --share 0.5 --calm 250ms --heartbeat 50ms --retry 50ms {flags}"
+            "storm -n 20 --storms 2 --share 0.5 --calm 1s --heartbeat 50ms --retry 50ms {flags}"
         );
         let report = stress(&fake, &line).await;
         assert_eq!(report.problems, Vec::<String>::new());
@@ -19,7 +23,8 @@ async fn all_come_back_and_those_that_stay_are_watched() {
             assert_eq!((storm.recovery.count, storm.handshake.count), (10, 10));
             // Ten that stay, each heard of several times in between.
             assert!(storm.heartbeat_calm.count >= 20, "{storm:?}");
-            assert!(storm.seconds > 0.0 && storm.seconds < 10.0, "{storm:?}");
+            let seconds = storm.seconds.unwrap();
+            assert!(seconds > 0.0 && seconds < 10.0, "{storm:?}");
         }
         assert_eq!(report.connections.disconnects, counts(&[]));
         assert_eq!(
@@ -63,9 +68,16 @@ async fn who_finds_no_way_back_is_stranded() {
     let report = stress(&fake, line).await;
     assert_eq!((report.storms[0].dropped, report.storms[0].ready), (10, 8));
     assert_eq!(report.problems, ["2 connections found no way back"]);
+    assert_eq!(report.storms[0].seconds, None);
     let fake = Fake::start(faults).await;
     let tolerant = format!("{line} --expect stranded<=2");
     assert!(stress(&fake, &tolerant).await.ok);
+    let fake = Fake::start(faults).await;
+    let strict = format!("{tolerant},reconnect<1h");
+    assert_eq!(
+        stress(&fake, &strict).await.problems,
+        ["expected reconnect<1h, this run has no such figure"]
+    );
 }
 
 #[tokio::test]
@@ -106,4 +118,17 @@ async fn churn_keeps_to_a_rate() {
     assert!((5..=15).contains(&failed), "{churn:?}");
     let problem = format!("{failed} connections failed");
     assert_eq!(report.problems, [problem]);
+}
+
+#[tokio::test]
+async fn churn_at_a_low_rate_ends_when_it_should() {
+    let fake = Fake::start(Faults::default()).await;
+    let (started, late) = (Instant::now(), Duration::from_secs(30));
+    let line = "storm --churn -n 0 -c 2 --rate 0.01";
+    let report = stress(&fake, &format!("{line} --duration 200ms")).await;
+    assert_eq!(report.problems, Vec::<String>::new());
+    assert_eq!(report.churn.unwrap().connects, 1);
+    let report = stress(&fake, &format!("{line} --duration 1h --limit 200ms")).await;
+    assert_eq!(report.problems, ["the run took longer than 0 s"]);
+    assert!(started.elapsed() < late, "{:?}", started.elapsed());
 }

@@ -100,10 +100,9 @@ async fn travel(
     schedule: &Mutex<Schedule>,
 ) {
     let deadline_ns = started_ns + order.duration_ms * 1_000_000;
-    while let Some(due_ns) = due(post, order, started_ns, schedule).await {
-        if due_ns >= deadline_ns || post.signals.halted.is_cancelled() {
-            return;
-        }
+    let halted = &post.signals.halted;
+    let due = || due(post, order, started_ns, deadline_ns, schedule);
+    while let Some(Some(due_ns)) = halted.run_until_cancelled(due()).await {
         let limit = Duration::from_millis(post.plan.connect_timeout_ms);
         let opened = timeout(limit, Box::pin(log_in(post, slot, due_ns)))
             .await
@@ -137,20 +136,23 @@ async fn travel(
     }
 }
 
-/// When the next connection of the thread is due: at its moment, or now if it is to go as fast as it can.
+/// When the next connection of the thread is due: at its moment, or now if it is to go as fast as it can. `None`, at
+/// the deadline, if none is due before it.
 async fn due(
     post: &Post,
     order: Churn,
     started_ns: u64,
+    deadline_ns: u64,
     schedule: &Mutex<Schedule>,
 ) -> Option<u64> {
     let Some(per_second) = order.per_second else {
-        return Some(now_ns());
+        return Some(now_ns()).filter(|now_ns| *now_ns < deadline_ns);
     };
     let mut schedule = schedule.lock().await;
     let due_ns = started_ns + moment_ns(schedule.next, per_second);
     // The threads that have lanes take turns.
     schedule.next += u64::from(post.plan.threads.clamp(1, order.lanes.max(1)));
-    schedule.alarm.wait_until(due_ns).await.ok()?;
-    Some(due_ns)
+    let until_ns = due_ns.min(deadline_ns);
+    schedule.alarm.wait_until(until_ns).await.ok()?;
+    (due_ns < deadline_ns).then_some(due_ns)
 }

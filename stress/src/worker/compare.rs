@@ -49,7 +49,7 @@ pub(super) fn is_complete(post: &Post, streams: &BTreeMap<u32, Expected>, grace_
     let open = |member: &Member| member.stage == Stage::Ready;
     let waits = |member: &Member| {
         let changing = member.life.as_ref().is_some_and(|life| !life.is_settled());
-        open(member) && (member.heartbeat_ns != 0 || changing)
+        open(member) && (!member.beats.is_empty() || changing)
     };
     if post.state.lock().members.iter().any(waits) {
         return false;

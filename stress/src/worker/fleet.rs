@@ -242,6 +242,7 @@ impl Fleet {
                 heartbeats_sent: tally.heartbeats_sent,
                 heartbeats_answered: tally.heartbeats_answered,
                 heartbeats_abandoned: tally.heartbeats_abandoned,
+                heartbeats_lost: tally.heartbeats_lost,
                 disconnects: tally.disconnects.clone(),
                 open: tally.open,
                 receive_cpu_ns: tally.cpu_ns.saturating_sub(tally.cpu_at_begin_ns),

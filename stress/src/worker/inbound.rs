@@ -171,7 +171,6 @@ impl Receiver<'_> {
                 if let Some(sent_ns) = life.and_then(|life| life.end_change(self.now_ns)) {
                     let took_ns = self.now_ns.saturating_sub(sent_ns);
                     self.tally.turnover.changes_answered += 1;
-                    // Who reads late would measure itself.
                     if !self.member.slow {
                         self.tally.turnover.change.record_ns(took_ns);
                     }
@@ -183,14 +182,15 @@ impl Receiver<'_> {
     }
 
     fn heartbeat(&mut self) {
-        self.tally.heartbeats_answered += 1;
-        self.member.heartbeats_open = self.member.heartbeats_open.saturating_sub(1);
-        let sent_ns = std::mem::take(&mut self.member.heartbeat_ns);
-        if sent_ns != 0 && !self.member.slow {
-            let took_ns = self.now_ns.saturating_sub(sent_ns);
-            self.tally.times.heartbeat.record_ns(took_ns);
-            if self.plan.stays(self.member.number) {
-                self.tally.stayers.record_ns(took_ns);
+        if let Some(sent_ns) = self.member.beats.answered() {
+            self.tally.heartbeats_answered += 1;
+            // Who reads late would measure itself.
+            if !self.member.slow {
+                let took_ns = self.now_ns.saturating_sub(sent_ns);
+                self.tally.times.heartbeat.record_ns(took_ns);
+                if self.plan.stays(self.member.number) {
+                    self.tally.stayers.record_ns(took_ns);
+                }
             }
         }
         if self.member.stage == Stage::LoggedIn {
@@ -233,10 +233,26 @@ impl Receiver<'_> {
     }
 }
 
-/// The name under which an error is counted.
+/// The name under which an error is counted: its kind, or what the system says where the kind says nothing.
 pub(super) fn cause(error: &io::Error) -> String {
+    // No error has this number.
+    let no_kind = io::Error::from_raw_os_error(i32::MAX).kind();
     match error.raw_os_error() {
-        Some(_) => error.kind().to_string(),
-        None => error.to_string(),
+        Some(_) if error.kind() != no_kind => error.kind().to_string(),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::cause;
+
+    #[test]
+    fn every_error_has_a_name_that_says_something() {
+        assert_eq!(cause(&Errno::CONNREFUSED.into()), "connection refused");
+        let cause = cause(&Errno::MFILE.into()).to_lowercase();
+        assert!(cause.contains("too many open files"), "{cause}");
     }
 }

@@ -13,6 +13,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
+use super::beats::Beats;
 use super::inbound::{Inbound, cause, poll_receive};
 use super::life::Life;
 use super::link::{self, Reader, Writer};
@@ -50,10 +51,7 @@ pub(super) struct Member {
     /// For members that come and go.
     pub(super) life: Option<Box<Life>>,
     pub(super) connect_ns: u64,
-    /// When the first unanswered heartbeat was sent, or 0.
-    pub(super) heartbeat_ns: u64,
-    /// Heartbeats without an answer.
-    pub(super) heartbeats_open: u64,
+    pub(super) beats: Beats,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -102,8 +100,7 @@ impl Member {
                 .map(|stream| Box::new((stream, Tracker::default()))),
             life,
             connect_ns: 0,
-            heartbeat_ns: 0,
-            heartbeats_open: 0,
+            beats: Beats::default(),
         }
     }
 
@@ -242,22 +239,23 @@ fn note_end(post: &Post, slot: usize, ended: Result<(), String>) -> Order {
     {
         tally.turnover.changes_abandoned += 1;
     }
-    let unanswered = std::mem::take(&mut member.heartbeats_open);
-    member.heartbeat_ns = 0;
+    let unanswered = member.beats.give_up();
     let lost = match ended {
         Err(cause) if member.order == Order::Stay => Some(cause),
         Ok(()) | Err(_) => None,
     };
     match lost {
-        Some(cause) if member.slow => *tally.slow.disconnects.entry(cause).or_default() += 1,
         Some(cause) => {
-            // Their answers are missing because of the server.
-            *tally.disconnects.entry(cause).or_default() += 1;
-            return member.order;
+            let disconnects = if member.slow {
+                &mut tally.slow.disconnects
+            } else {
+                &mut tally.disconnects
+            };
+            *disconnects.entry(cause).or_default() += 1;
+            tally.heartbeats_lost += unanswered;
         }
-        None => {}
+        None => tally.heartbeats_abandoned += unanswered,
     }
-    tally.heartbeats_abandoned += unanswered;
     member.order
 }
 
@@ -280,9 +278,9 @@ pub(super) async fn attempt(post: &Post, slot: usize, from_ns: u64) -> Result<Re
         member.was_ready = true;
         tally.open += 1;
     } else {
-        give_up(member);
         // What was sent while opening was never owed an answer.
-        tally.heartbeats_abandoned += std::mem::take(&mut member.heartbeats_open);
+        tally.heartbeats_abandoned += member.beats.give_up();
+        give_up(member);
         if let Some(life) = &mut member.life {
             life.gone(now_ns());
         }
@@ -294,7 +292,6 @@ pub(super) async fn attempt(post: &Post, slot: usize, from_ns: u64) -> Result<Re
 pub(super) fn give_up(member: &mut Member) {
     member.stage = Stage::Gone;
     member.writer = None;
-    member.heartbeat_ns = 0;
 }
 
 /// Connects and waits for the answer to the login.

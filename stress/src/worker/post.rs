@@ -86,6 +86,7 @@ pub(super) struct Tally {
     pub(super) heartbeats_sent: u64,
     pub(super) heartbeats_answered: u64,
     pub(super) heartbeats_abandoned: u64,
+    pub(super) heartbeats_lost: u64,
     pub(super) misrouted: u64,
     pub(super) corrupt: u64,
     pub(super) foreign: u64,
@@ -141,10 +142,13 @@ impl Post {
         }
     }
 
-    /// Sends a member's heartbeat.
+    /// Sends a member's heartbeat, unless too many wait for their answers.
     pub(super) fn send_heartbeat(&self, slot: usize) -> io::Result<()> {
         let state = &mut *self.state.lock();
         let member = &mut state.members[slot];
+        if member.beats.is_full() {
+            return Ok(());
+        }
         let frame = if member.websocket {
             &self.heartbeat_websocket
         } else {
@@ -153,11 +157,7 @@ impl Post {
         let sent_ns = now_ns();
         member.write(frame)?;
         state.tally.heartbeats_sent += 1;
-        member.heartbeats_open += 1;
-        // An answer that is still missing keeps its start, so that its round trip is not cut short.
-        if member.heartbeat_ns == 0 {
-            member.heartbeat_ns = sent_ns;
-        }
+        member.beats.sent(sent_ns);
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::link::Reader;
-use super::member::{Order, Stage, attempt};
+use super::member::{Member, Order, Stage, attempt};
 use super::post::{Post, State};
 use crate::clock::now_ns;
 use crate::messages::{Storm, Stormed};
@@ -59,11 +59,27 @@ pub(super) fn is_over(post: &Post) -> bool {
 
 /// Takes the result of a storm.
 pub(super) fn take(post: &Post) -> Option<Stormed> {
-    let State { tally, storm, .. } = &mut *post.state.lock();
+    let State {
+        members,
+        tally,
+        storm,
+        ..
+    } = &mut *post.state.lock();
     let found = storm.take()?.found;
+    let (mut during, now) = (std::mem::take(&mut tally.stayers), now_ns());
+    // A heartbeat that still waits takes as long as it has waited, at least: without it a server that answers those who
+    // stay only when the storm is over would seem undisturbed.
+    let stay = |member: &&Member| member.stage == Stage::Ready && post.plan.stays(member.number);
+    for sent_ns in members
+        .iter()
+        .filter(stay)
+        .flat_map(|member| member.beats.waiting())
+    {
+        during.record_ns(now.saturating_sub(sent_ns));
+    }
     Some(Stormed {
         handshake: std::mem::take(&mut tally.later),
-        during: std::mem::take(&mut tally.stayers),
+        during,
         ..found
     })
 }

@@ -4,14 +4,16 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use halley_engines::Watcher;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
 use crate::metrics::Samples;
+use crate::unconfigured;
 
 /// How long a node may take to start, and to end when it is told to.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -30,7 +32,14 @@ pub struct Node {
     command: PathBuf,
     args: Vec<String>,
     log: PathBuf,
-    child: Option<Child>,
+    running: Option<Running>,
+}
+
+/// A child, which the watcher kills when this process is killed before it can.
+#[derive(Debug)]
+struct Running {
+    child: Child,
+    watcher: Watcher,
 }
 
 impl Node {
@@ -56,28 +65,32 @@ impl Node {
                 file.to_string_lossy().into_owned(),
             ],
             log: dir.join(format!("{name}.log")),
-            child: None,
+            running: None,
         })
     }
 
     /// Starts the process; its log goes on where it was.
     pub fn start(&mut self) -> anyhow::Result<()> {
         let log = File::options().create(true).append(true).open(&self.log)?;
-        let mut command = Command::new(&self.command);
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("HALLEY_") {
-                command.env_remove(name);
-            }
-        }
-        let child = command
+        let mut child = unconfigured(&self.command)
             .args(&self.args)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
             .with_context(|| format!("start {}", self.command.display()))?;
-        self.child = Some(child);
-        Ok(())
+        // The log and the configuration are for those who look why it was killed.
+        match Watcher::start(child.id(), [] as [&Path; 0]) {
+            Ok(watcher) => {
+                self.running = Some(Running { child, watcher });
+                Ok(())
+            }
+            Err(error) => {
+                child.kill()?;
+                child.wait()?;
+                Err(error).context("watch over it")
+            }
+        }
     }
 
     /// Waits until the node says that it is ready.
@@ -88,9 +101,10 @@ impl Node {
     pub async fn ready(&mut self) -> anyhow::Result<()> {
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
-            if let Some(child) = &mut self.child
-                && let Some(status) = child.try_wait()?
+            if let Some(running) = &mut self.running
+                && let Some(status) = running.child.try_wait()?
             {
+                self.running = None;
                 bail!("{} ended with {status}\n{}", self.name, self.log_tail());
             }
             let url = format!("http://{}/readyz", self.admin);
@@ -109,13 +123,14 @@ impl Node {
 
     /// Its process, if it runs.
     pub fn pid(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::id)
+        self.running.as_ref().map(|running| running.child.id())
     }
 
     /// Kills the process as a power cut would.
     pub fn kill(&mut self) -> anyhow::Result<()> {
-        if let Some(mut child) = self.child.take() {
+        if let Some(Running { mut child, watcher }) = self.running.take() {
             child.kill()?;
+            drop(watcher);
             child.wait()?;
         }
         Ok(())
@@ -123,8 +138,8 @@ impl Node {
 
     /// Sends a signal, such as the one that stops a process where it is.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        let child = self.child.as_ref().context("not running")?;
-        kill_process(Pid::from_child(child), signal)?;
+        let running = self.running.as_ref().context("not running")?;
+        kill_process(Pid::from_child(&running.child), signal)?;
         Ok(())
     }
 
@@ -136,18 +151,19 @@ impl Node {
 
     /// Like [`drain`](Self::drain), for a process that may have ended already.
     pub async fn end(&mut self) -> anyhow::Result<()> {
-        let Some(child) = &mut self.child else {
+        let Some(running) = &mut self.running else {
             return Ok(());
         };
-        if child.try_wait()?.is_none() {
+        if running.child.try_wait()?.is_none() {
             self.signal(Signal::TERM)?;
             self.ended().await?;
         }
+        self.running = None;
         Ok(())
     }
 
     async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
-        let mut child = self.child.take().context("not running")?;
+        let Running { mut child, watcher } = self.running.take().context("not running")?;
         let until = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = child.try_wait()? {
@@ -155,6 +171,7 @@ impl Node {
             }
             if Instant::now() >= until {
                 child.kill()?;
+                drop(watcher);
                 child.wait()?;
                 bail!("{} does not end\n{}", self.name, self.log_tail());
             }
@@ -164,7 +181,7 @@ impl Node {
 
     /// What it counts; `None` while it cannot be asked.
     pub async fn metrics(&self) -> Option<Samples> {
-        self.child.as_ref()?;
+        self.running.as_ref()?;
         let url = format!("http://{}/metrics", self.admin);
         let request = reqwest::Client::new().get(url).timeout(ANSWER_MAX);
         let text = request.send().await.ok()?.text().await.ok()?;

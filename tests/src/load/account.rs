@@ -1,11 +1,16 @@
 //! What became of every push.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use super::Options;
 use super::counts::{Counts, WATCHED};
 use super::crowd::{Crowd, Diary};
 use super::pusher::{Answer, Push, Pusher};
+
+/// How long before a push and after its answer a user has to have been connected
+/// for everyone to know it: logics ask the registry once a second.
+const KNOWN_AFTER: Duration = Duration::from_secs(3);
 
 /// Receivers of accepted pushes by what became of them: a push to a user has
 /// one, a push to a room has every member.
@@ -21,6 +26,9 @@ pub struct Account {
     pub unknown: u64,
     /// Pushes whose answer said that the user has no connection.
     pub offline: u64,
+    /// Of those, users who were connected all the time, from well before the
+    /// push until well after the answer.
+    pub offline_connected: u64,
     /// Receivers of the accepted pushes.
     pub accepted: u64,
     /// Received.
@@ -61,6 +69,7 @@ impl Account {
         for (user, diary) in crowd.diaries().enumerate() {
             let alone = pusher.users[user].lock().clone();
             account.count_answers(&alone);
+            account.offline_connected += offline_connected(&diary, &alone);
             missing += account.compare(options, &diary, &alone, &diary.alone);
             missing += account.compare(options, &diary, &rooms[user % options.rooms], &diary.room);
             account.foreign += u64::from(diary.foreign);
@@ -123,5 +132,49 @@ impl Account {
             }
         }
         missing
+    }
+}
+
+/// Pushes whose answer denies a connection that there was.
+fn offline_connected(diary: &Diary, pushes: &[Push]) -> u64 {
+    let denied = |push: &&Push| {
+        let connected = |from| diary.was_connected(from, push.answered + KNOWN_AFTER);
+        push.answer == Answer::Offline && push.sent.checked_sub(KNOWN_AFTER).is_some_and(connected)
+    };
+    pushes.iter().filter(denied).count() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn only_a_lasting_connection_makes_an_offline_answer_wrong() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let push = |answer, sent, answered| Push {
+            sent: at(sent),
+            answer,
+            answered: at(answered),
+        };
+        let diary = Diary {
+            connections: vec![(at(0), Some(at(20))), (at(30), None)],
+            ..Diary::default()
+        };
+        for (sent, answered, wrong) in [
+            (1, 1, 0),
+            (5, 6, 1),
+            (5, 19, 0),
+            (25, 25, 0),
+            (31, 40, 0),
+            (35, 60, 1),
+        ] {
+            let offline = push(Answer::Offline, sent, answered);
+            let accepted = push(Answer::Accepted, sent, answered);
+            let found = offline_connected(&diary, &[offline, accepted]);
+            assert_eq!(found, wrong, "{sent} to {answered}");
+        }
     }
 }

@@ -66,8 +66,9 @@ pub struct Counts {
 
 #[derive(Clone, Debug, Default)]
 struct Seen {
-    /// What was there before the run, or 0 for a process that started later.
-    before: Option<Vec<u64>>,
+    /// At the first reading. What one that could not be read before had counted
+    /// is not known, and explains nothing.
+    before: Vec<u64>,
     last: Vec<u64>,
     /// From the ends of earlier processes on this address.
     earlier: Vec<u64>,
@@ -103,10 +104,9 @@ impl Counts {
     pub(super) fn totals(&self) -> Vec<u64> {
         let mut totals = vec![0; WATCHED.len()];
         for seen in self.sums.lock().values() {
-            let before = seen.before.as_ref();
             for (index, total) in totals.iter_mut().enumerate() {
                 let all = seen.earlier[index] + seen.last[index];
-                *total += all.saturating_sub(before.map_or(0, |before| before[index]));
+                *total += all.saturating_sub(seen.before[index]);
             }
         }
         totals
@@ -130,7 +130,7 @@ async fn read(node: SocketAddr, sums: &Mutex<HashMap<SocketAddr, Seen>>) {
         .collect();
     let mut sums = sums.lock();
     let seen = sums.entry(node).or_insert_with(|| Seen {
-        before: Some(now.clone()),
+        before: now.clone(),
         last: vec![0; WATCHED.len()],
         earlier: vec![0; WATCHED.len()],
     });

@@ -44,7 +44,7 @@ pub(super) struct Diary {
     /// Connections, the last one open.
     pub(super) connections: Vec<(Instant, Option<Instant>)>,
     /// Attempts to connect that failed.
-    failures: Vec<Instant>,
+    pub(super) failures: Vec<Instant>,
     /// Numbers of the pushes to the user alone, as they came.
     pub(super) alone: Vec<u32>,
     /// Numbers of the pushes to the room, as they came.

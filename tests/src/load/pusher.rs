@@ -38,6 +38,8 @@ pub(super) struct Push {
     /// When it was sent first.
     pub(super) sent: Instant,
     pub(super) answer: Answer,
+    /// When it was answered; until then when it was sent.
+    pub(super) answered: Instant,
 }
 
 /// How a push was answered.
@@ -150,11 +152,13 @@ impl Sender {
                 log.push(Push {
                     sent,
                     answer: Answer::Pending,
+                    answered: sent,
                 });
                 log.len() - 1
             };
             let answer = self.push(query, format!("{kind} {number}"), sent).await;
-            log.lock()[number].answer = answer;
+            let push = &mut log.lock()[number];
+            (push.answer, push.answered) = (answer, Instant::now());
         }
     }
 

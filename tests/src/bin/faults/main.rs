@@ -2,8 +2,8 @@
 //! prints for each fault what became of every push.
 //!
 //! Everything runs in a network namespace of its own, so that cutting a
-//! connection cuts nobody else's. Exits with 1 when a push is unaccounted for,
-//! or came out of order.
+//! connection cuts nobody else's. Exits with 1 when a push is unaccounted for
+//! or came out of order, or a user who is connected is taken for offline.
 
 #![forbid(unsafe_code)]
 #![allow(

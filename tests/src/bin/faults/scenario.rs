@@ -55,11 +55,16 @@ impl Run {
             misordered,
             foreign,
             unknown,
+            explained,
+            offline_connected,
             ..
         } = self.account;
         let connects =
             self.scenario != Scenario::RollingRestart || self.connect_rate >= CONNECT_RATE_MIN;
-        unaccounted + misordered + foreign + unknown == 0 && connects
+        let nothing_dropped = self.scenario != Scenario::Calm || explained == 0;
+        let nobody_denied = self.scenario.hides_users() || offline_connected == 0;
+        let counted = unaccounted + misordered + foreign + unknown == 0;
+        counted && connects && nothing_dropped && nobody_denied
     }
 }
 
@@ -92,6 +97,13 @@ impl Scenario {
             Self::RollingRestart => "rolling-restart",
             Self::KillOneBrokerOfThree => "kill-one-broker-of-three",
         }
+    }
+
+    /// Whether users who are connected may be taken for offline: until an empty
+    /// Redis is filled again, and while a comet stands still for longer than its
+    /// lease.
+    fn hides_users(self) -> bool {
+        matches!(self, Self::EmptyRedis | Self::StopComet)
     }
 
     pub(crate) fn brokers(self) -> u16 {

@@ -7,12 +7,13 @@ use comfy_table::{CellAlignment, Table};
 
 use crate::scenario::Run;
 
-const COLUMNS: [&str; 14] = [
+const COLUMNS: [&str; 15] = [
     "fault",
     "pushes",
     "refused",
     "unknown",
     "offline",
+    "though connected",
     "receivers",
     "delivered",
     "away",
@@ -39,6 +40,7 @@ pub(crate) fn render(runs: &[Run]) -> String {
                 account.refused,
                 account.unknown,
                 account.offline,
+                account.offline_connected,
                 account.accepted,
                 account.delivered,
                 account.away,

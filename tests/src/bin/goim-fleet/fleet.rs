@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use halley_engines::{Kafka, Redis};
+use halley_tests::unconfigured;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
@@ -343,7 +344,7 @@ impl<'a> Plan<'a> {
     fn halley(&self, name: &str, config: &str, sets: &[String]) -> anyhow::Result<Process> {
         let goim = self.write(&format!("{name}-goim"), config)?;
         let file = format!("{name}.toml");
-        let mut import = self.halley_command();
+        let mut import = unconfigured(&self.binaries.halley);
         import
             .args(["import-goim", &goim, "--output", &file])
             .envs(PLACE.map(|(_, variable, value)| (variable, value)))
@@ -354,20 +355,10 @@ impl<'a> Plan<'a> {
             "halley import-goim: {}",
             String::from_utf8_lossy(&imported.stderr)
         );
-        let mut command = self.halley_command();
+        let mut command = unconfigured(&self.binaries.halley);
         command.args([role(name), "--config", &file]);
         command.args(sets.iter().map(|set| format!("--set={set}")));
         Process::start(name, command, self.dir.path())
-    }
-
-    fn halley_command(&self) -> Command {
-        let mut command = Command::new(&self.binaries.halley);
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("HALLEY_") {
-                command.env_remove(name);
-            }
-        }
-        command
     }
 
     fn write(&self, name: &str, config: &str) -> anyhow::Result<String> {

@@ -116,7 +116,7 @@ async fn a_connection_ends_with_its_token_unless_refreshed() {
     };
     let log_in = async |transport, key| {
         let mut client = gateway.connect(transport).await;
-        client.log_in(until(key, 2)).await;
+        client.log_in(until(key, 6)).await;
         client
     };
     let mut refreshed = log_in(Transport::TlsTcp, "refreshed").await;

@@ -95,9 +95,9 @@ async fn a_connection_ends_when_the_service_said_unless_refreshed() {
     let webhook = Webhook::start(|_, question| answer(question)).await;
     let gateway = with_webhook(&webhook);
     let mut refreshed = gateway.connect(Transport::Tcp).await;
-    refreshed.log_in("7 for 2").await;
+    refreshed.log_in("7 for 6").await;
     let mut expires = gateway.connect(Transport::Websocket).await;
-    expires.log_in("8 for 2").await;
+    expires.log_in("8 for 6").await;
 
     let reply = refreshed.call(Op::AUTH, "7 for 600").await;
     assert_eq!(reply.header.op, Op::AUTH_REPLY);
