@@ -207,6 +207,15 @@ impl Config {
     fn check_logic(&self, trust: &Trust) -> anyhow::Result<()> {
         self.logic.check().map_err(explain)?;
         Logic::check_files(&self.logic).context("logic")?;
+        let longest = match self.push_log.kind {
+            PushLogKind::Kafka => self.push_log.kafka.producer.delivery_timeout,
+            PushLogKind::Memory => Duration::ZERO,
+        };
+        ensure!(
+            self.dedup.claim > longest,
+            "dedup.claim must be longer than push_log.kafka.producer.delivery_timeout: \
+             a push that takes so long could be done twice"
+        );
         let rpc = &self.logic.rpc;
         trust.check_bind(rpc.bind).context("logic.rpc.bind")?;
         self.check_announced("logic", rpc.bind, &rpc.advertise)

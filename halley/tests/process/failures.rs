@@ -102,6 +102,20 @@ fn an_address_that_leads_nowhere_is_not_announced() {
 }
 
 #[test]
+fn a_claim_outlives_the_push_that_it_is_for() {
+    let flags = [
+        "check-config",
+        "--set=push_log.kind=kafka",
+        "--set=kafka.brokers=127.0.0.1:9092",
+        "--set=push_log.kafka.producer.delivery_timeout=15s",
+    ];
+    let halley = Halley::start(&flags).end();
+
+    assert_eq!(halley.code, USAGE);
+    assert!(halley.stderr.contains("dedup.claim"), "{}", halley.stderr);
+}
+
+#[test]
 fn a_wrong_command_line_is_a_usage_error() {
     for args in [
         &["--no-such-flag"][..],

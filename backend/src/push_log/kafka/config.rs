@@ -175,8 +175,11 @@ impl ConsumerConfig {
             // A partition that is resumed is fetched with the next request, and
             // one that waits for records holds that up.
             ("fetch.wait.max.ms", "50".to_owned()),
-            // Full queues and errors would otherwise stop fetching for long.
-            ("fetch.queue.backoff.ms", "20".to_owned()),
+            // A busy partition is asked again when what it had is read, and a moment
+            // later: asked as soon as it has answered, it answers with a record or two.
+            ("queued.min.messages", "1".to_owned()),
+            ("fetch.queue.backoff.ms", "2".to_owned()),
+            // An error would otherwise stop fetching for long.
             ("fetch.error.backoff.ms", "100".to_owned()),
             ("statistics.interval.ms", "1000".to_owned()),
         ];
