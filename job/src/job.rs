@@ -79,15 +79,21 @@ impl Job {
         let metrics = Arc::clone(&self.metrics);
         let tracker = TaskTracker::new();
         let mut running = tracker.spawn(self.run(drain.clone(), now.clone()));
-        let draining = drain.clone();
+        let (draining, ending) = (drain.clone(), now.clone());
         Stage::new("job", drain, now, async move {
             let mut accounted_before = 0;
-            let forced = tokio::select! {
+            tokio::select! {
                 () = draining.cancelled() => {
                     accounted_before = metrics.accounted();
-                    running.await?
+                    running.await?;
                 }
                 ended = &mut running => ended?,
+            }
+            // What others may deliver was given back, not cut off.
+            let forced = if ending.is_cancelled() {
+                metrics.count(Outcome::Returned)
+            } else {
+                0
             };
             Ok(DrainOutcome {
                 clean: metrics.accounted() - accounted_before,
@@ -96,8 +102,7 @@ impl Job {
         })
     }
 
-    /// Returns how many parts were cut off.
-    async fn run(self, drain: CancellationToken, now: CancellationToken) -> u64 {
+    async fn run(self, drain: CancellationToken, now: CancellationToken) {
         let subscribed = tokio::select! {
             // Drained at once, the job still delivers what is in the log.
             biased;
@@ -105,7 +110,7 @@ impl Job {
             () = drain.cancelled() => None,
         };
         let Some(mut subscription) = subscribed else {
-            return 0;
+            return;
         };
         let Self {
             config,
@@ -120,13 +125,7 @@ impl Job {
         latch.ready();
 
         let giving_back = give_back(subscription.patience(), &drain, &end);
-        let consumer = Consumer::new(
-            config,
-            routes,
-            Arc::clone(&metrics),
-            drain.clone(),
-            end.clone(),
-        );
+        let consumer = Consumer::new(config, routes, metrics, drain.clone(), end.clone());
         let delivering = async {
             let mut routes = consumer.run(&mut *subscription).await;
             routes.close();
@@ -149,11 +148,6 @@ impl Job {
         tokio::select! {
             () = closing => {}
             () = cut_off => {}
-        }
-        if now.is_cancelled() {
-            metrics.count(Outcome::Returned)
-        } else {
-            0
         }
     }
 

@@ -39,8 +39,9 @@ struct Worker {
 }
 
 impl Lanes {
-    /// Starts lanes, each with `bounds` of what waits, whose tasks end with `now`, which returns what they have to
-    /// the log, or when the lanes are dropped and everything is delivered.
+    /// Starts lanes, each with `bounds` of what waits. Their tasks end with `now`,
+    /// which returns what they have to the log, or when the lanes are dropped and
+    /// everything is delivered.
     pub(crate) fn start(
         courier: &Courier,
         bounds: Bounds,
