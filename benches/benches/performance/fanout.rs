@@ -10,7 +10,9 @@ use std::path::Path;
 use anyhow::{Context as _, ensure};
 use halley_proto::halley::delivery::All;
 use halley_proto::halley::delivery::item::Target as To;
+use tokio::time::{Instant, sleep};
 
+use crate::cores::Cores;
 use crate::figure::{Sample, Target, as_f64, format_number, median};
 use crate::job::Job;
 use crate::process::{CpuTime, Helper};
@@ -120,6 +122,7 @@ struct Sides {
     comet_reader: Helper,
     raw: Helper,
     raw_reader: Helper,
+    _cores: Cores,
 }
 
 /// What one side's block came to.
@@ -149,6 +152,12 @@ impl Sides {
         let mut raw_reader = Helper::start(&["reader", nothing, &address, &members])?;
         raw_reader.expect("ready").await?;
         raw.expect("ready").await?;
+        // Only now: how many threads there are is up to the cores that they find.
+        let cores = Cores::take()?;
+        cores.give_sender(server.pid()?)?;
+        cores.give_sender(raw.pid()?)?;
+        cores.give_receiver(comet_reader.pid()?)?;
+        cores.give_receiver(raw_reader.pid()?)?;
         Ok(Self {
             case,
             server,
@@ -156,6 +165,7 @@ impl Sides {
             comet_reader,
             raw,
             raw_reader,
+            _cores: cores,
         })
     }
 
@@ -213,8 +223,10 @@ impl Sides {
         announce(&mut self.raw_reader, block).await?;
         let before = CpuTime::at_rest(pid).await?;
         for _ in 0..block.passes {
+            let begun = Instant::now();
             self.raw.tell("").await?;
             self.raw_reader.expect("received").await?;
+            rest(begun).await;
         }
         Ok(Spent {
             cpu_ns: CpuTime::at_rest(pid).await?.since(&before),
@@ -230,8 +242,10 @@ impl Sides {
         let before = CpuTime::at_rest(pid).await?;
         let (to, (items, messages)) = (how.to(), how.items());
         for _ in 0..block.passes {
+            let begun = Instant::now();
             self.job.push(&to, items, messages).await?;
             self.comet_reader.expect("received").await?;
+            rest(begun).await;
         }
         Ok(Spent {
             cpu_ns: CpuTime::at_rest(pid).await?.since(&before),
@@ -239,6 +253,12 @@ impl Sides {
             writes: self.server.counter(WRITES).await? - written,
         })
     }
+}
+
+/// Waits for as long as a pass took, which is how long comet would leave the room
+/// alone: sockets and cores that were at rest cost more, and that on both sides.
+async fn rest(begun: Instant) {
+    sleep(begun.elapsed()).await;
 }
 
 async fn announce(reader: &mut Helper, block: &Announced) -> anyhow::Result<()> {

@@ -5,6 +5,8 @@
 
 use std::path::Path;
 
+use anyhow::Context as _;
+use halley_tests::goim::{Binaries, Engines, Fleet, Mix};
 use serde_json::Value;
 
 use crate::cluster::{self, Nodes};
@@ -43,6 +45,8 @@ pub(crate) struct Shown {
     /// What the report's unit is multiplied by.
     scale: f64,
     target: Option<Target>,
+    /// How much it may be of what goim has in the same run.
+    of_goim: Option<f64>,
     /// The figure as the tool's rules know it, if there is one about it.
     rule: Option<&'static str>,
 }
@@ -55,6 +59,7 @@ const fn shown(name: &'static str, unit: &'static str, pointer: &'static str) ->
         over: None,
         scale: 1.0,
         target: None,
+        of_goim: None,
         rule: None,
     }
 }
@@ -85,6 +90,13 @@ impl Shown {
         }
     }
 
+    const fn at_most_of_goim(self, most: f64) -> Self {
+        Self {
+            of_goim: Some(most),
+            ..self
+        }
+    }
+
     const fn at_least(self, least: f64) -> Self {
         Self {
             target: Some(Target::AtLeast(least)),
@@ -102,6 +114,12 @@ const LOST: Shown = shown("lost", "messages", "/deliveries/lost")
 const REORDERED: Shown = shown("out of order", "messages", "/deliveries/reordered")
     .at_most(0.0)
     .instead_of("reordered");
+const NOT_CONNECTED: Shown = shown("not connected", "members", "/connections/failures")
+    .at_most(0.0)
+    .instead_of("connect_failures");
+const FAILED: Shown = shown("failed", "pushes", "/pushes/errors")
+    .at_most(0.0)
+    .instead_of("push_errors");
 const DELIVERIES: Shown = shown("deliveries", "/s", "/deliveries/per_second");
 const SERVER_CPU: Shown = shown(
     "CPU of the server",
@@ -135,6 +153,8 @@ const STORM: &[Shown] = &[
     shown("refused handshakes", "tries", "/storms/0/refused").at_most(0.0),
 ];
 const THROUGH_KAFKA: &[Shown] = &[
+    NOT_CONNECTED,
+    FAILED,
     LOST,
     REORDERED,
     shown("pushes", "/s", "/pushes/per_second"),
@@ -143,12 +163,13 @@ const THROUGH_KAFKA: &[Shown] = &[
         "µs per push",
         "/server/cpu_seconds_per_million",
     )
-    .at_most(40.0),
+    .at_most(40.0)
+    .at_most_of_goim(0.25),
     P50,
     P99,
 ];
 
-/// Every case.
+/// Every case. Through Kafka logins are as slow as goim's nodes take them.
 pub(crate) const LOADS: &[Load] = &[
     Load {
         name: "room of 5,000, 200 pushes/s of 80 bytes",
@@ -266,27 +287,32 @@ pub(crate) const LOADS: &[Load] = &[
     },
     Load {
         name: "through Kafka, a room of 1,000, 10 pushes/s",
-        stress: "room -n 1000 --rate 10 --duration 10s",
+        stress: "room -n 1000 --rate 10 --duration 10s --connect-rate 200",
         against: Against::Cluster(Nodes::OF_MAKE_CLUSTER),
-        figures: &[LOST, REORDERED, P50.at_most(8.0), P99.at_most(30.0)],
+        figures: &[FAILED, LOST, REORDERED, P50.at_most(8.0), P99.at_most(30.0)],
     },
     Load {
         name: "through Kafka, pushes to single users, closed loop of 64",
-        stress: "push -n 1000 --closed-loop --concurrency 64 --duration 8s",
+        stress: "push -n 1000 --closed-loop --concurrency 64 --duration 8s --connect-rate 200",
         against: Against::Cluster(Nodes::ONE_OF_EACH),
         figures: THROUGH_KAFKA,
     },
     Load {
         name: "through Kafka, pushes to single users, closed loop of 256",
-        stress: "push -n 1000 --closed-loop --concurrency 256 --duration 8s",
+        stress: "push -n 1000 --closed-loop --concurrency 256 --duration 8s --connect-rate 200",
         against: Against::Cluster(Nodes::ONE_OF_EACH),
         figures: THROUGH_KAFKA,
     },
 ];
 
 impl Load {
-    pub(crate) async fn run(&self, halley: &Path) -> anyhow::Result<Vec<Sample>> {
-        let report = match self.against {
+    /// What Halley's figures are, and goim's beside them if it can do the same.
+    pub(crate) async fn run(
+        &self,
+        halley: &Path,
+        goim: Option<&Path>,
+    ) -> anyhow::Result<Vec<Sample>> {
+        let ours = match self.against {
             Against::Server { tls } => {
                 let server = Server::start(halley).await?;
                 self.report(halley, &server.place(tls)?).await?
@@ -299,20 +325,68 @@ impl Load {
                 self.report(halley, &place).await?
             }
         };
+        let mut samples = self.samples(&ours, self.name, |shown| shown.target)?;
+        if let (Some(goim), Against::Cluster(_)) = (goim, self.against) {
+            let theirs = self.report_of_goim(halley, goim).await?;
+            let name = format!("goim, {}", self.name);
+            samples.extend(self.samples(&theirs, &name, |_| None)?);
+            samples.extend(self.over_goim(&ours, &theirs)?);
+        }
+        Ok(samples)
+    }
+
+    /// The same with one node of each role of goim's.
+    async fn report_of_goim(&self, halley: &Path, goim: &Path) -> anyhow::Result<Value> {
+        let binaries = Binaries {
+            halley: halley.to_owned(),
+            // Its processes are started in a folder of their own.
+            goim: goim.canonicalize().context("find goim")?,
+        };
+        let engines = Engines::start()?;
+        let fleet = Fleet::start(Mix::GOIM, &binaries, &engines).await?;
+        let place = cluster::place_of_goim(&fleet)?;
+        // It may lose what comes before its nodes know each other.
+        let _ = self.report(halley, &place).await;
+        self.report(halley, &place).await
+    }
+
+    fn samples(
+        &self,
+        report: &Value,
+        name: &str,
+        target: impl Fn(&Shown) -> Option<Target>,
+    ) -> anyhow::Result<Vec<Sample>> {
         let samples = self.figures.iter().map(|shown| {
-            let mut value = number(&report, shown.pointer)? * shown.scale;
+            let mut value = number(report, shown.pointer)? * shown.scale;
             let mut beside = Vec::new();
             if let Some((name, pointer)) = shown.over {
-                let over = number(&report, pointer)?;
+                let over = number(report, pointer)?;
                 value /= over;
                 beside.push((name, over));
             }
             Ok(Sample {
-                figure: format!("{}: {}", self.name, shown.name),
+                figure: format!("{name}: {}", shown.name),
                 unit: shown.unit,
                 value,
-                target: shown.target,
+                target: target(shown),
                 beside,
+            })
+        });
+        samples.collect()
+    }
+
+    fn over_goim(&self, ours: &Value, theirs: &Value) -> anyhow::Result<Vec<Sample>> {
+        let compared = self.figures.iter().filter_map(|shown| {
+            let most = shown.of_goim?;
+            Some((shown, most))
+        });
+        let samples = compared.map(|(shown, most)| {
+            Ok(Sample {
+                figure: format!("{}: {}", self.name, shown.name),
+                unit: "× goim",
+                value: number(ours, shown.pointer)? / number(theirs, shown.pointer)?,
+                target: Some(Target::AtMost(most)),
+                beside: Vec::new(),
             })
         });
         samples.collect()

@@ -18,6 +18,7 @@ use clap::Parser;
 use serde_json::json;
 
 mod cluster;
+mod cores;
 mod fanout;
 mod figure;
 mod job;
@@ -51,6 +52,10 @@ struct Args {
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
+    /// Measure goim too, where it can do the same; the folder with its binaries,
+    /// as `make goim-fleet` builds them
+    #[arg(long, value_name = "FOLDER")]
+    goim: Option<PathBuf>,
     /// Replace the table in this page too
     #[arg(long, value_name = "PAGE")]
     write: Option<PathBuf>,
@@ -114,7 +119,7 @@ fn measure(args: &Args) -> anyhow::Result<()> {
     for run in 1..=args.runs {
         for case in &cases {
             eprintln!("run {run} of {}: {}", args.runs, case.name());
-            let measured = runtime.block_on(case.run(&args.halley));
+            let measured = runtime.block_on(case.run(args));
             samples.extend(measured.with_context(|| case.name())?);
         }
     }
@@ -152,10 +157,11 @@ impl Case {
         }
     }
 
-    async fn run(&self, halley: &Path) -> anyhow::Result<Vec<Sample>> {
+    async fn run(&self, args: &Args) -> anyhow::Result<Vec<Sample>> {
+        let halley = &args.halley;
         match self {
             Self::FanOut(case) => case.run(halley).await,
-            Self::Load(case) => case.run(halley).await,
+            Self::Load(case) => case.run(halley, args.goim.as_deref()).await,
             Self::Neighbours => neighbours::run(halley).await,
         }
     }

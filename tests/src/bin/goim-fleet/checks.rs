@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use halley_tests::goim::{Fleet, Kind, Logic};
 use halley_wire::Op;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::clients::{COUNTS_MAX, Member, OPERATION};
-use crate::fleet::{Fleet, Kind, Logic};
 
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// Pushes to one receiver in a row, so far apart that goim's queues hold them.

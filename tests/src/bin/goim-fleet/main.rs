@@ -1,27 +1,21 @@
 //! `make goim-fleet`: every mix of goim's nodes and Halley's, with real Kafka,
 //! Redis and discovery, and what clients and backends see of it.
-//!
-//! Halley's nodes run with what `halley import-goim` makes of goim's files.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a program for people at a terminal")]
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
 use comfy_table::Table;
 use comfy_table::presets::ASCII_MARKDOWN;
-use halley_engines::{Kafka, KafkaOptions, KafkaVersion, Redis};
+use halley_tests::goim::{Binaries, Engines, Fleet, Mix};
 
 use checks::{Check, Outcome};
-use fleet::{Binaries, Engines, Fleet, Mix};
 
 mod checks;
 mod clients;
-mod fleet;
-mod process;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
@@ -49,20 +43,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     );
 
     println!("starting Kafka 3.9 and Redis …");
-    // goim's client asks for topics that it expects to be made.
-    let properties = [
-        ("auto.create.topics.enable", "true"),
-        ("num.partitions", "4"),
-    ]
-    .map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let engines = Engines {
-        kafka: Kafka::start(&KafkaOptions {
-            version: KafkaVersion::V3_9,
-            properties: BTreeMap::from(properties),
-            ..KafkaOptions::default()
-        })?,
-        redis: Redis::start()?,
-    };
+    let engines = Engines::start()?;
     let mut results = Vec::with_capacity(mixes.len());
     for mix in mixes {
         println!("comet, logic, job: {mix} …");

@@ -1,24 +1,17 @@
-//! Processes of both kinds, and how they are configured.
+//! How the nodes of a fleet are configured and started.
 
-use std::fmt;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use halley_engines::{Kafka, Redis};
-use halley_tests::unconfigured;
 use tempfile::TempDir;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
-use crate::process::Process;
+use super::process::Process;
+use super::{Binaries, Comet, Engines, Kind, LOOK_AGAIN, Logic, Mix, PATIENCE, local, running};
+use crate::unconfigured;
 
-/// How long a process may take to do what it is waited for.
-const PATIENCE: Duration = Duration::from_mins(1);
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// What goim's processes are told by flags and variables.
 const PLACE: [(&str, &str, &str); 3] = [
     ("-region", "REGION", "north"),
@@ -26,197 +19,25 @@ const PLACE: [(&str, &str, &str); 3] = [
     ("-deploy.env", "DEPLOY_ENV", "test"),
 ];
 
-/// Whose process it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Goim,
-    Halley,
-}
-
-/// Whose the nodes of a role are: one node, or one of each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Nodes {
-    Goim,
-    Halley,
-    Both,
-}
-
-/// Which nodes there are of each role.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Mix {
-    pub(crate) comet: Nodes,
-    pub(crate) logic: Nodes,
-    /// goim's and Halley's cannot share their work.
-    pub(crate) job: Kind,
-}
-
 #[derive(Debug)]
-pub(crate) struct Binaries {
-    pub(crate) halley: PathBuf,
-    /// With `goim-comet`, `goim-logic`, `goim-job` and `discovery` in it.
-    pub(crate) goim: PathBuf,
-}
-
-#[derive(Debug)]
-pub(crate) struct Engines {
-    pub(crate) kafka: Kafka,
-    pub(crate) redis: Redis,
-}
-
-/// A running mix; everything but the engines is killed with this value.
-#[derive(Debug)]
-pub(crate) struct Fleet<'a> {
-    pub(crate) mix: Mix,
-    pub(crate) comets: Vec<Comet>,
-    pub(crate) logics: Vec<Logic>,
-    /// Who feeds ends before who is fed.
-    job: Process,
-    _others: Vec<Process>,
-    plan: Plan<'a>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Comet {
-    pub(crate) name: String,
-    pub(crate) tcp: SocketAddr,
-    pub(crate) websocket: SocketAddr,
-}
-
-#[derive(Debug)]
-pub(crate) struct Logic {
-    pub(crate) kind: Kind,
-    pub(crate) http: SocketAddr,
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Goim => "goim",
-            Self::Halley => "halley",
-        })
-    }
-}
-
-impl fmt::Display for Nodes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Goim => "goim",
-            Self::Halley => "halley",
-            Self::Both => "both",
-        })
-    }
-}
-
-impl fmt::Display for Mix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.comet, self.logic, self.job)
-    }
-}
-
-impl Nodes {
-    fn kinds(self) -> &'static [Kind] {
-        match self {
-            Self::Goim => &[Kind::Goim],
-            Self::Halley => &[Kind::Halley],
-            Self::Both => &[Kind::Goim, Kind::Halley],
-        }
-    }
-}
-
-impl Mix {
-    /// All that may be mixed.
-    pub(crate) fn all() -> Vec<Self> {
-        let mut all = Vec::new();
-        for comet in [Nodes::Goim, Nodes::Halley, Nodes::Both] {
-            for logic in [Nodes::Goim, Nodes::Halley, Nodes::Both] {
-                for job in [Kind::Goim, Kind::Halley] {
-                    all.push(Self { comet, logic, job });
-                }
-            }
-        }
-        all
-    }
-
-    pub(crate) fn is_all_halley(self) -> bool {
-        [self.comet, self.logic] == [Nodes::Halley; 2] && self.job == Kind::Halley
-    }
-}
-
-impl<'a> Fleet<'a> {
-    pub(crate) async fn start(
-        mix: Mix,
-        binaries: &'a Binaries,
-        engines: &'a Engines,
-    ) -> anyhow::Result<Self> {
-        let mut plan = Plan::new(mix, binaries, engines)?;
-        let mut processes = vec![plan.discovery()?];
-        accepts(local(plan.discovery), &mut processes).await?;
-        let mut comets = Vec::new();
-        for (kind, number) in mix.comet.kinds().iter().zip(1..) {
-            let (comet, process) = plan.comet(*kind, number)?;
-            processes.push(process);
-            accepts(comet.tcp, &mut processes).await?;
-            comets.push(comet);
-        }
-        let mut logics = Vec::new();
-        for (kind, number) in mix.logic.kinds().iter().zip(1..) {
-            let (logic, process) = plan.logic(*kind, number)?;
-            processes.push(process);
-            accepts(logic.http, &mut processes).await?;
-            logics.push(logic);
-        }
-        // goim's job ends when it starts before there is a comet.
-        plan.registered("comet", comets.len(), &mut processes)
-            .await?;
-        plan.registered("logic", logics.len(), &mut processes)
-            .await?;
-        Ok(Self {
-            mix,
-            comets,
-            logics,
-            job: plan.job(mix.job)?,
-            _others: processes,
-            plan,
-        })
-    }
-
-    /// Ends the job in order.
-    pub(crate) async fn end_job(&mut self) -> anyhow::Result<()> {
-        self.job.end().await
-    }
-
-    /// Starts a job of the other kind in its place.
-    pub(crate) fn exchange_job(&mut self) -> anyhow::Result<()> {
-        let other = match self.mix.job {
-            Kind::Goim => Kind::Halley,
-            Kind::Halley => Kind::Goim,
-        };
-        self.job = self.plan.job(other)?;
-        Ok(())
-    }
-
-    /// Leaves configurations and logs behind for a person to read.
-    pub(crate) fn keep_logs(&mut self) -> &Path {
-        self.plan.dir.disable_cleanup(true);
-        self.plan.dir.path()
-    }
-}
-
-#[derive(Debug)]
-struct Plan<'a> {
+pub(super) struct Plan<'a> {
     binaries: &'a Binaries,
     engines: &'a Engines,
-    discovery: u16,
+    pub(super) discovery: u16,
     next_port: u16,
     /// What goim's nodes take for the address of this machine.
     machine: IpAddr,
     /// Of the topic and the group: nothing is left over from an earlier mix.
     name: String,
-    dir: TempDir,
+    pub(super) dir: TempDir,
 }
 
 impl<'a> Plan<'a> {
-    fn new(mix: Mix, binaries: &'a Binaries, engines: &'a Engines) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        mix: Mix,
+        binaries: &'a Binaries,
+        engines: &'a Engines,
+    ) -> anyhow::Result<Self> {
         let mut next_port = 8100;
         Ok(Self {
             binaries,
@@ -229,7 +50,7 @@ impl<'a> Plan<'a> {
         })
     }
 
-    fn discovery(&self) -> anyhow::Result<Process> {
+    pub(super) fn discovery(&self) -> anyhow::Result<Process> {
         let port = self.discovery;
         let config = format!(
             "nodes = [\"127.0.0.1:{port}\"]\n\
@@ -243,7 +64,7 @@ impl<'a> Plan<'a> {
         Process::start("discovery", command, self.dir.path())
     }
 
-    fn comet(&mut self, kind: Kind, number: usize) -> anyhow::Result<(Comet, Process)> {
+    pub(super) fn comet(&mut self, kind: Kind, number: usize) -> anyhow::Result<(Comet, Process)> {
         let tcp = local(free_port(&mut self.next_port)?);
         let websocket = local(free_port(&mut self.next_port)?);
         let grpc = free_port(&mut self.next_port)?;
@@ -277,7 +98,7 @@ impl<'a> Plan<'a> {
         Ok((comet, process))
     }
 
-    fn logic(&mut self, kind: Kind, number: usize) -> anyhow::Result<(Logic, Process)> {
+    pub(super) fn logic(&mut self, kind: Kind, number: usize) -> anyhow::Result<(Logic, Process)> {
         let http = local(free_port(&mut self.next_port)?);
         let grpc = free_port(&mut self.next_port)?;
         let config = format!(
@@ -312,7 +133,7 @@ impl<'a> Plan<'a> {
         Ok((Logic { kind, http }, process))
     }
 
-    fn job(&self, kind: Kind) -> anyhow::Result<Process> {
+    pub(super) fn job(&self, kind: Kind) -> anyhow::Result<Process> {
         let config = format!(
             "[discovery]\nnodes = [\"127.0.0.1:{discovery}\"]\n\
              [kafka]\ntopic = \"{name}\"\ngroup = \"{name}\"\nbrokers = [\"{brokers}\"]\n",
@@ -368,7 +189,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Waits until discovery knows so many nodes of a role.
-    async fn registered(
+    pub(super) async fn registered(
         &self,
         role: &str,
         count: usize,
@@ -394,24 +215,6 @@ impl<'a> Plan<'a> {
 /// The role in a name such as `comet-1`.
 fn role(name: &str) -> &str {
     name.split('-').next().unwrap_or(name)
-}
-
-async fn accepts(address: SocketAddr, processes: &mut [Process]) -> anyhow::Result<()> {
-    let until = Instant::now() + PATIENCE;
-    while TcpStream::connect(address).await.is_err() {
-        running(processes)?;
-        ensure!(Instant::now() < until, "nothing listens on {address}");
-        sleep(LOOK_AGAIN).await;
-    }
-    Ok(())
-}
-
-fn running(processes: &mut [Process]) -> anyhow::Result<()> {
-    processes.iter_mut().try_for_each(Process::still_runs)
-}
-
-fn local(port: u16) -> SocketAddr {
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
 }
 
 /// goim's nodes listen on all addresses, and at ports that are in their files.

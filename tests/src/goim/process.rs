@@ -14,7 +14,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// It is killed with this value.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub(super) struct Process {
     name: String,
     child: Child,
     log: std::path::PathBuf,
@@ -22,7 +22,7 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts `command`, whose output goes to a file in `dir`.
-    pub(crate) fn start(name: &str, mut command: Command, dir: &Path) -> anyhow::Result<Self> {
+    pub(super) fn start(name: &str, mut command: Command, dir: &Path) -> anyhow::Result<Self> {
         let log = dir.join(format!("{name}.log"));
         let file = File::create(&log)?;
         let child = command
@@ -39,8 +39,12 @@ impl Process {
         })
     }
 
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks it to end, and waits until it has.
-    pub(crate) async fn end(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn end(&mut self) -> anyhow::Result<()> {
         kill_process(Pid::from_child(&self.child), Signal::TERM)?;
         let until = Instant::now() + END_MAX;
         while self.child.try_wait()?.is_none() {
@@ -51,7 +55,7 @@ impl Process {
     }
 
     /// Says the last words of one that has ended.
-    pub(crate) fn still_runs(&mut self) -> anyhow::Result<()> {
+    pub(super) fn still_runs(&mut self) -> anyhow::Result<()> {
         let Some(status) = self.child.try_wait()? else {
             return Ok(());
         };
