@@ -289,7 +289,14 @@ pub(crate) const LOADS: &[Load] = &[
         name: "through Kafka, a room of 1,000, 10 pushes/s",
         stress: "room -n 1000 --rate 10 --duration 10s --connect-rate 200",
         against: Against::Cluster(Nodes::OF_MAKE_CLUSTER),
-        figures: &[FAILED, LOST, REORDERED, P50.at_most(8.0), P99.at_most(30.0)],
+        figures: &[
+            NOT_CONNECTED,
+            FAILED,
+            LOST,
+            REORDERED,
+            P50.at_most(8.0),
+            P99.at_most(30.0),
+        ],
     },
     Load {
         name: "through Kafka, pushes to single users, closed loop of 64",
