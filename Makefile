@@ -117,7 +117,7 @@ goim-fleet: ## by hand: fleets of goim's nodes and Halley's (needs Go)
 	tests/goim/run
 
 # The commit of the figures is that of the tree that they were taken from.
-bench: build ## what Halley costs beside a raw send loop; writes docs/performance.md (about 15 minutes, Linux)
+bench: build ## what Halley costs beside a raw send loop; writes docs/performance.md (about 20 minutes, Linux)
 	$(CARGO) bench --locked --package halley-benches --bench performance -- \
 		$(abspath $(RELEASE)/halley) $(or $(BENCH),--write $(CURDIR)/docs/performance.md)
 

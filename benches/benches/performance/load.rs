@@ -389,8 +389,8 @@ impl Load {
         });
         let samples = compared.map(|(shown, most)| {
             Ok(Sample {
-                figure: format!("{}: {}", self.name, shown.name),
-                unit: "× goim",
+                figure: format!("{}: {} over goim's", self.name, shown.name),
+                unit: "×",
                 value: number(ours, shown.pointer)? / number(theirs, shown.pointer)?,
                 target: Some(Target::AtMost(most)),
                 beside: Vec::new(),
