@@ -256,7 +256,7 @@ impl Sides {
 }
 
 /// Waits for as long as a pass took, which is how long comet would leave the room
-/// alone: sockets and cores that were at rest cost more, and that on both sides.
+/// alone: a write costs another amount after a rest, so both sides have one.
 async fn rest(begun: Instant) {
     sleep(begun.elapsed()).await;
 }
