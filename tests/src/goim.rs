@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::slice::from_mut;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -54,8 +55,10 @@ pub struct Fleet<'a> {
     pub logics: Vec<Logic>,
     /// Who feeds ends before who is fed.
     job: Process,
-    /// Discovery, then the comets and the logics.
+    /// The comets and the logics.
     others: Vec<Process>,
+    /// Held for the nodes, which ask it.
+    _discovery: Process,
     plan: Plan<'a>,
 }
 
@@ -107,8 +110,9 @@ impl<'a> Fleet<'a> {
         engines: &'a Engines,
     ) -> anyhow::Result<Self> {
         let mut plan = Plan::new(mix, binaries, engines)?;
-        let mut processes = vec![plan.discovery()?];
-        accepts(local(plan.discovery), &mut processes).await?;
+        let mut discovery = plan.discovery()?;
+        accepts(local(plan.discovery), from_mut(&mut discovery)).await?;
+        let mut processes = Vec::new();
         let mut comets = Vec::new();
         for (kind, number) in mix.comet.kinds().iter().zip(1..) {
             let (comet, process) = plan.comet(*kind, number)?;
@@ -134,14 +138,14 @@ impl<'a> Fleet<'a> {
             logics,
             job: plan.job(mix.job)?,
             others: processes,
+            _discovery: discovery,
             plan,
         })
     }
 
     /// The processes of the nodes.
     pub fn pids(&self) -> impl Iterator<Item = u32> {
-        let nodes = self.others.iter().skip(1).chain([&self.job]);
-        nodes.map(Process::id)
+        self.others.iter().chain([&self.job]).map(Process::id)
     }
 
     /// Ends the job in order.

@@ -1,6 +1,5 @@
 //! Processes of one role each, over real Kafka and Redis.
 
-use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -46,44 +45,17 @@ impl Nodes {
 /// For scenarios: clients connect to all comets in turn.
 pub(crate) fn place(cluster: &Cluster) -> anyhow::Result<Place> {
     let logic = cluster.logics.first().context("no logic")?;
+    let comets = cluster.comets.iter();
+    let comets = comets.map(|comet| (comet.tcp, comet.websocket));
     let pids = cluster.nodes().map(Node::pid).collect::<Option<Vec<_>>>();
-    Ok(place_of(
-        cluster
-            .comets
-            .iter()
-            .map(|comet| (comet.tcp, comet.websocket)),
-        pids.context("a node has ended")?,
-        logic.http,
-    ))
+    let pids = pids.context("a node has ended")?;
+    Ok(Place::new(comets, pids, logic.http))
 }
 
 /// The same for goim's nodes.
 pub(crate) fn place_of_goim(fleet: &Fleet<'_>) -> anyhow::Result<Place> {
     let logic = fleet.logics.first().context("no logic")?;
-    Ok(place_of(
-        fleet
-            .comets
-            .iter()
-            .map(|comet| (comet.tcp, comet.websocket)),
-        fleet.pids(),
-        logic.http,
-    ))
-}
-
-fn place_of(
-    comets: impl Iterator<Item = (SocketAddr, SocketAddr)>,
-    pids: impl IntoIterator<Item = u32>,
-    http: SocketAddr,
-) -> Place {
-    let addresses = comets.flat_map(|(tcp, websocket)| {
-        [
-            format!("--tcp=tcp://{tcp}"),
-            format!("--ws=ws://{websocket}/sub"),
-        ]
-    });
-    let pids = pids.into_iter().map(|pid| format!("--server-pid={pid}"));
-    Place {
-        flags: addresses.chain(pids).collect(),
-        http,
-    }
+    let comets = fleet.comets.iter();
+    let comets = comets.map(|comet| (comet.tcp, comet.websocket));
+    Ok(Place::new(comets, fleet.pids(), logic.http))
 }

@@ -57,19 +57,30 @@ impl Target {
     }
 }
 
-/// The figures of the runs, in the order of the first run.
+/// The figures of the runs, in the order of the first run. A name in another
+/// unit is another figure.
 pub(crate) fn figures(samples: &[Sample]) -> Vec<Figure> {
-    let mut names: Vec<&str> = Vec::new();
+    let mut figures: Vec<Vec<&Sample>> = Vec::new();
     for sample in samples {
-        if !names.contains(&sample.figure.as_str()) {
-            names.push(&sample.figure);
+        match figures.iter_mut().find(|of| of[0].is_one_with(sample)) {
+            Some(of) => of.push(sample),
+            None => figures.push(vec![sample]),
         }
     }
-    let of = |name| samples.iter().filter(move |sample| sample.figure == name);
-    names
-        .into_iter()
-        .filter_map(|name| Figure::of(&of(name).collect::<Vec<_>>()))
-        .collect()
+    figures.iter().filter_map(|of| Figure::of(of)).collect()
+}
+
+impl Sample {
+    pub(crate) fn without_target(self) -> Self {
+        Self {
+            target: None,
+            ..self
+        }
+    }
+
+    fn is_one_with(&self, other: &Self) -> bool {
+        self.figure == other.figure && self.unit == other.unit
+    }
 }
 
 impl Figure {

@@ -28,7 +28,9 @@ pub(crate) struct Load {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Against {
     /// All roles in one process.
-    Server { tls: bool },
+    Server,
+    /// The same, with clients in TLS.
+    ServerInTls,
     /// Processes of one role each, Kafka and Redis.
     Cluster(Nodes),
 }
@@ -105,9 +107,6 @@ impl Shown {
     }
 }
 
-const EMBEDDED: Against = Against::Server { tls: false };
-const EMBEDDED_TLS: Against = Against::Server { tls: true };
-
 const LOST: Shown = shown("lost", "messages", "/deliveries/lost")
     .at_most(0.0)
     .instead_of("loss");
@@ -174,7 +173,7 @@ pub(crate) const LOADS: &[Load] = &[
     Load {
         name: "room of 5,000, 200 pushes/s of 80 bytes",
         stress: "room -n 5000 --rate 200 --size 80 --duration 8s --connect-rate 5000",
-        against: EMBEDDED,
+        against: Against::Server,
         figures: &[
             LOST,
             REORDERED,
@@ -187,7 +186,7 @@ pub(crate) const LOADS: &[Load] = &[
     Load {
         name: "room of 1,000, 3,000 pushes/s of 80 bytes",
         stress: "room -n 1000 --rate 3000 --size 80 --duration 8s --connect-rate 5000",
-        against: EMBEDDED,
+        against: Against::Server,
         figures: &[
             LOST,
             REORDERED,
@@ -200,7 +199,7 @@ pub(crate) const LOADS: &[Load] = &[
     Load {
         name: "pushes to single users over HTTP, closed loop of 64",
         stress: "push -n 1000 --closed-loop --concurrency 64 --duration 5s --connect-rate 5000",
-        against: EMBEDDED,
+        against: Against::Server,
         figures: &[
             LOST,
             REORDERED,
@@ -218,7 +217,7 @@ pub(crate) const LOADS: &[Load] = &[
     Load {
         name: "pushes to single users in batches of 200, closed loop of 8",
         stress: "push -n 1000 --closed-loop --batch 200 --concurrency 8 --duration 5s --connect-rate 5000",
-        against: EMBEDDED,
+        against: Against::Server,
         figures: &[
             LOST,
             REORDERED,
@@ -235,31 +234,31 @@ pub(crate) const LOADS: &[Load] = &[
     Load {
         name: "15,000 idle connections, TCP",
         stress: "idle -n 15000 --rate 5000 --duration 12s --transport tcp",
-        against: EMBEDDED,
+        against: Against::Server,
         figures: IDLE,
     },
     Load {
         name: "15,000 idle connections, WebSocket",
         stress: "idle -n 15000 --rate 5000 --duration 12s --transport ws",
-        against: EMBEDDED,
+        against: Against::Server,
         figures: IDLE,
     },
     Load {
         name: "15,000 idle connections, TCP in TLS",
         stress: "idle -n 15000 --rate 3000 --duration 12s --transport tcp",
-        against: EMBEDDED_TLS,
+        against: Against::ServerInTls,
         figures: IDLE_TLS,
     },
     Load {
         name: "15,000 idle connections, WebSocket in TLS",
         stress: "idle -n 15000 --rate 3000 --duration 12s --transport ws",
-        against: EMBEDDED_TLS,
+        against: Against::ServerInTls,
         figures: IDLE_TLS,
     },
     Load {
         name: "1,000 messages to a room of 15,000",
         stress: "room -n 15000 --rate 100 --size 80 --duration 10s --calm 12s --connect-rate 5000",
-        against: EMBEDDED,
+        against: Against::Server,
         figures: &[
             LOST,
             shown("memory of the process", "× before them", MEMORY.pointer)
@@ -270,19 +269,19 @@ pub(crate) const LOADS: &[Load] = &[
     Load {
         name: "new connections in 128 lanes, TCP",
         stress: "storm --churn -n 100 --concurrency 128 --duration 5s --transport tcp",
-        against: EMBEDDED,
+        against: Against::Server,
         figures: &[CONNECTS.at_least(20_000.0), CONNECT_CPU.at_most(30.0)],
     },
     Load {
         name: "new connections in 128 lanes, WebSocket",
         stress: "storm --churn -n 100 --concurrency 128 --duration 5s --transport ws",
-        against: EMBEDDED,
+        against: Against::Server,
         figures: &[CONNECTS.at_least(17_000.0), CONNECT_CPU.at_most(35.0)],
     },
     Load {
         name: "nine of ten of 16,600 connections are dropped and come back at once",
         stress: "storm -n 16600 --share 0.9 --storms 1 --retry 500ms --connect-rate 5000 --transport mixed",
-        against: EMBEDDED,
+        against: Against::Server,
         figures: STORM,
     },
     Load {
@@ -320,9 +319,13 @@ impl Load {
         goim: Option<&Path>,
     ) -> anyhow::Result<Vec<Sample>> {
         let ours = match self.against {
-            Against::Server { tls } => {
+            Against::Server => {
                 let server = Server::start(halley).await?;
-                self.report(halley, &server.place(tls)?).await?
+                self.report(halley, &server.place()?).await?
+            }
+            Against::ServerInTls => {
+                let server = Server::start(halley).await?;
+                self.report(halley, &server.place_in_tls()?).await?
             }
             Against::Cluster(nodes) => {
                 let cluster = nodes.start(halley).await?;
@@ -332,11 +335,11 @@ impl Load {
                 self.report(halley, &place).await?
             }
         };
-        let mut samples = self.samples(&ours, self.name, |shown| shown.target)?;
+        let mut samples = self.samples(&ours, self.name)?;
         if let (Some(goim), Against::Cluster(_)) = (goim, self.against) {
             let theirs = self.report_of_goim(halley, goim).await?;
-            let name = format!("goim, {}", self.name);
-            samples.extend(self.samples(&theirs, &name, |_| None)?);
+            let samples_of_goim = self.samples(&theirs, &format!("goim, {}", self.name))?;
+            samples.extend(samples_of_goim.into_iter().map(Sample::without_target));
             samples.extend(self.over_goim(&ours, &theirs)?);
         }
         Ok(samples)
@@ -357,12 +360,7 @@ impl Load {
         self.report(halley, &place).await
     }
 
-    fn samples(
-        &self,
-        report: &Value,
-        name: &str,
-        target: impl Fn(&Shown) -> Option<Target>,
-    ) -> anyhow::Result<Vec<Sample>> {
+    fn samples(&self, report: &Value, name: &str) -> anyhow::Result<Vec<Sample>> {
         let samples = self.figures.iter().map(|shown| {
             let mut value = number(report, shown.pointer)? * shown.scale;
             let mut beside = Vec::new();
@@ -375,7 +373,7 @@ impl Load {
                 figure: format!("{name}: {}", shown.name),
                 unit: shown.unit,
                 value,
-                target: target(shown),
+                target: shown.target,
                 beside,
             })
         });

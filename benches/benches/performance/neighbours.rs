@@ -27,7 +27,7 @@ const P99: &str = "/deliveries/latency/p99_us";
 /// See the [module](self).
 pub(crate) async fn run(halley: &Path) -> anyhow::Result<Vec<Sample>> {
     let server = Server::start(halley).await?;
-    let place = server.place(false)?;
+    let place = server.place()?;
     let quiet = Scenario::start(halley, &place, QUIET, SHOWN)?;
     let alone = quiet.report().await?;
     let mut busy = Scenario::start(halley, &place, BUSY, SHOWN)?;

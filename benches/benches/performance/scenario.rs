@@ -22,6 +22,27 @@ pub(crate) struct Place {
     pub(crate) http: SocketAddr,
 }
 
+impl Place {
+    /// Of plain TCP and WebSocket, one of each for every comet.
+    pub(crate) fn new(
+        comets: impl IntoIterator<Item = (SocketAddr, SocketAddr)>,
+        pids: impl IntoIterator<Item = u32>,
+        http: SocketAddr,
+    ) -> Self {
+        let addresses = comets.into_iter().flat_map(|(tcp, websocket)| {
+            [
+                format!("--tcp=tcp://{tcp}"),
+                format!("--ws=ws://{websocket}/sub"),
+            ]
+        });
+        let pids = pids.into_iter().map(|pid| format!("--server-pid={pid}"));
+        Self {
+            flags: addresses.chain(pids).collect(),
+            http,
+        }
+    }
+}
+
 /// One that runs, killed with this value.
 #[derive(Debug)]
 pub(crate) struct Scenario {

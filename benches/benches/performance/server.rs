@@ -92,22 +92,21 @@ impl Server {
         self.child.id().context("halley has ended")
     }
 
-    /// For scenarios, in TLS or not.
-    pub(crate) fn place(&self, tls: bool) -> anyhow::Result<Place> {
-        let mut flags = vec![format!("--server-pid={}", self.pid()?)];
-        if tls {
-            let certificate = self.certificate.path().join(CERTIFICATE);
-            flags.extend([
-                format!("--tcp=tls://{}", self.tls_tcp),
-                format!("--ws=wss://{}/sub", self.tls_websocket),
-                format!("--ca={}", certificate.display()),
-            ]);
-        } else {
-            flags.extend([
-                format!("--tcp=tcp://{}", self.tcp),
-                format!("--ws=ws://{}/sub", self.websocket),
-            ]);
-        }
+    /// For scenarios.
+    pub(crate) fn place(&self) -> anyhow::Result<Place> {
+        let comet = (self.tcp, self.websocket);
+        Ok(Place::new([comet], [self.pid()?], self.http))
+    }
+
+    /// The same in TLS.
+    pub(crate) fn place_in_tls(&self) -> anyhow::Result<Place> {
+        let certificate = self.certificate.path().join(CERTIFICATE);
+        let flags = vec![
+            format!("--tcp=tls://{}", self.tls_tcp),
+            format!("--ws=wss://{}/sub", self.tls_websocket),
+            format!("--ca={}", certificate.display()),
+            format!("--server-pid={}", self.pid()?),
+        ];
         let http = self.http;
         Ok(Place { flags, http })
     }
