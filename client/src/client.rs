@@ -61,12 +61,14 @@ impl Client {
 
     /// Leaves the current room for another; an empty room means none. Reconnects come back to the new room.
     ///
-    /// While there is no connection this only notes the room for the next login.
+    /// While there is no connection this only notes the room: the next one has it from its login on, or as the first
+    /// thing after it.
     pub async fn change_room(&self, room: impl Into<String>) -> Result<(), RequestError> {
         self.request(Request::ChangeRoom(room.into())).await
     }
 
-    /// Also receives pushes of these operations. While there is no connection this only notes them for the next login.
+    /// Also receives pushes of these operations. While there is no connection this only notes them,
+    /// see [`change_room`](Self::change_room).
     pub async fn subscribe(&self, operations: impl Into<Vec<i32>>) -> Result<(), RequestError> {
         self.request(Request::Subscribe(operations.into())).await
     }

@@ -41,6 +41,7 @@ pub(crate) struct Inbox {
     pub(crate) wanted: Wanted,
 }
 
+#[derive(Clone)]
 pub(crate) struct Wanted {
     auth: AuthBody,
     accepts: BTreeSet<i32>,
@@ -55,6 +56,14 @@ pub(crate) enum Pause {
     Spread,
     /// Longer with each attempt.
     Backoff,
+}
+
+/// A connection with its login done.
+struct Opened {
+    endpoint: Endpoint,
+    connection: Connection,
+    /// What the login said.
+    login: Wanted,
 }
 
 /// The client ends.
@@ -90,9 +99,9 @@ impl Driver {
     /// One connection from finding a server to the wait after its end.
     async fn turn(&mut self) -> Result<(), Stop> {
         let (reason, pause) = match self.open().await? {
-            Ok((endpoint, connection)) => {
+            Ok(opened) => {
                 self.failures = 0;
-                self.serve(endpoint, connection).await?
+                self.serve(opened).await?
             }
             Err(reason) => {
                 self.failures = self.failures.saturating_add(1);
@@ -119,9 +128,9 @@ impl Driver {
     }
 
     /// Finds a server, connects and logs in.
-    async fn open(&mut self) -> Result<Result<(Endpoint, Connection), Disconnect>, Stop> {
+    async fn open(&mut self) -> Result<Result<Opened, Disconnect>, Stop> {
         self.attempts = self.attempts.saturating_add(1);
-        let login_body = self.inbox.wanted.login();
+        let wanted = self.inbox.wanted.clone();
         let (options, finder) = (&self.options, &mut self.finder);
         let opening = async {
             let endpoint = finder
@@ -134,20 +143,26 @@ impl Driver {
             let mut connection = Connection::connect(&endpoint, &options.connection)
                 .await
                 .map_err(|error| failed(&error))?;
-            tokio::time::timeout(options.auth_timeout, login(&mut connection, login_body))
+            let login = login(&mut connection, wanted.login());
+            tokio::time::timeout(options.auth_timeout, login)
                 .await
                 .unwrap_or(Err(Disconnect::LoginTimedOut))?;
-            Ok((endpoint, connection))
+            Ok(Opened {
+                endpoint,
+                connection,
+                login: wanted,
+            })
         };
         self.inbox.while_away(&self.closed, opening).await
     }
 
     /// Runs the link; says why it ended and how to wait for the next one.
-    async fn serve(
-        &mut self,
-        endpoint: Endpoint,
-        connection: Connection,
-    ) -> Result<(Disconnect, Pause), Stop> {
+    async fn serve(&mut self, opened: Opened) -> Result<(Disconnect, Pause), Stop> {
+        let Opened {
+            endpoint,
+            connection,
+            login,
+        } = opened;
         let connected = Event::Connected {
             endpoint: endpoint.clone(),
         };
@@ -157,7 +172,9 @@ impl Driver {
         let heartbeat = self.finder.heartbeat(&self.options);
         let backoff = self.finder.backoff(&self.options);
         let link = Link::new(connection, &self.options, heartbeat, backoff);
-        let end = link.run(&mut self.inbox, &self.events, &self.closed).await;
+        let end = link
+            .run(&login, &mut self.inbox, &self.events, &self.closed)
+            .await;
         if since.elapsed() >= STABLE_AFTER {
             self.attempts = 0;
         }
@@ -235,6 +252,28 @@ impl Wanted {
             Request::Send { .. } => return false,
         }
         true
+    }
+
+    /// What it takes to come here from what a login said.
+    pub(crate) fn since(&self, login: &Self) -> Vec<Request> {
+        let mut requests = Vec::new();
+        if let Some(token) = &self.auth.token
+            && login.auth.token.as_ref() != Some(token)
+        {
+            requests.push(Request::RefreshToken(token.clone()));
+        }
+        if self.auth.room_id != login.auth.room_id {
+            requests.push(Request::ChangeRoom(self.auth.room_id.clone()));
+        }
+        let more: Vec<i32> = self.accepts.difference(&login.accepts).copied().collect();
+        if !more.is_empty() {
+            requests.push(Request::Subscribe(more));
+        }
+        let fewer: Vec<i32> = login.accepts.difference(&self.accepts).copied().collect();
+        if !fewer.is_empty() {
+            requests.push(Request::Unsubscribe(fewer));
+        }
+        requests
     }
 
     /// The body of the next login.

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::Backoff;
 use crate::client::{Command, Request};
 use crate::connection::{Connection, Reader, Writer};
-use crate::driver::{Inbox, Pause, failed};
+use crate::driver::{Inbox, Pause, Wanted, failed};
 use crate::error::{LinkError, RequestError};
 use crate::event::{Disconnect, Event};
 use crate::options::Options;
@@ -118,13 +118,17 @@ impl Link {
     }
 
     /// Runs until the link ends. Requests without an answer then fail.
+    ///
+    /// What was asked for since `login` was written is said first: it was
+    /// answered already.
     pub(crate) async fn run(
         mut self,
+        login: &Wanted,
         inbox: &mut Inbox,
         events: &mpsc::Sender<Event>,
         closed: &CancellationToken,
     ) -> End {
-        let end = match self.serve(inbox, events, closed).await {
+        let end = match self.serve(login, inbox, events, closed).await {
             Ok(end) => end,
             Err(error) => self.lost(error),
         };
@@ -140,10 +144,16 @@ impl Link {
 
     async fn serve(
         &mut self,
+        login: &Wanted,
         inbox: &mut Inbox,
         events: &mpsc::Sender<Event>,
         closed: &CancellationToken,
     ) -> Result<End, LinkError> {
+        for request in inbox.wanted.since(login) {
+            let (answer, _) = oneshot::channel();
+            let command = Command { request, answer };
+            self.request(command, inbox.wanted.login()).await?;
+        }
         // A packet is read only when its event has a place in the queue.
         let mut place: Option<Permit<'_, Event>> = None;
         loop {

@@ -166,6 +166,42 @@ async fn comes_back_with_its_room_and_subscriptions() {
 }
 
 #[tokio::test]
+async fn what_is_asked_while_a_login_is_under_way_is_said_after_it() {
+    let server = Server::start(Transport::Tcp).await;
+    let (client, mut events) = Client::start(options(&server));
+    let mut peer = timeout(PATIENCE, server.accept()).await.unwrap();
+    let login = peer.recv().await.unwrap();
+    let auth = AuthBody::parse(&login.body).unwrap();
+    assert_eq!(auth.room_id, "live://1");
+    client.refresh_token("new").await.unwrap();
+    client.change_room("live://2").await.unwrap();
+    client.subscribe([1001, 1002]).await.unwrap();
+    client.unsubscribe([1000, 1002]).await.unwrap();
+    peer.send(reply(&login, Op::AUTH_REPLY, b"")).await;
+    let token = peer.recv().await.unwrap();
+    assert_eq!(token.header.op, Op::AUTH);
+    let auth = AuthBody::parse(&token.body).unwrap();
+    assert_eq!(auth.token.as_deref(), Some("new"));
+    peer.send(reply(&token, Op::AUTH_REPLY, b"")).await;
+    for (op, body) in [
+        (Op::CHANGE_ROOM, &b"live://2"[..]),
+        (Op::SUB, b"1001"),
+        (Op::UNSUB, b"1000"),
+    ] {
+        let said = peer.recv().await.unwrap();
+        assert_eq!((said.header.op, &said.body[..]), (op, body));
+        peer.send(reply(&said, Op(op.0 + 1), &said.body)).await;
+    }
+    assert!(matches!(next(&mut events).await, Event::Connected { .. }));
+    // The answers were nobody's.
+    peer.push(&[(1001, b"hello")]).await;
+    let Event::Message { op, .. } = next(&mut events).await else {
+        panic!("no message")
+    };
+    assert_eq!(op, Op(1001));
+}
+
+#[tokio::test]
 async fn requests_without_an_answer_fail() {
     let server = Server::start(Transport::Tcp).await;
     let mut options = options(&server);
