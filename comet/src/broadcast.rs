@@ -186,7 +186,8 @@ fn slots_at_once(speed: u32) -> usize {
     }
 }
 
-fn pace(sent: u64, speed: u32) -> Duration {
+/// When so many are done, at so many a second.
+pub(crate) fn pace(sent: u64, speed: u32) -> Duration {
     Duration::from_millis(sent.saturating_mul(1000) / u64::from(speed))
 }
 

@@ -210,6 +210,27 @@ impl Connection {
         }
     }
 
+    /// Writes what waits although nobody said that there is room: the kernel does
+    /// not before a third of its buffer is free. Returns whether it took any.
+    pub(crate) fn write_blocked(&self, rules: &Rules, now: Tick, tally: &mut Tally) -> bool {
+        let Some(socket) = self.socket.as_ref() else {
+            return false;
+        };
+        let mut outgoing = self.outgoing.lock();
+        if outgoing.is_closed() {
+            return false;
+        }
+        let before = tally.bytes;
+        let flushed = outgoing.flush(&mut PlainSink(socket), rules.slow_consumer, tally);
+        let has_moved = tally.bytes > before;
+        if matches!(flushed, Ok(Flushed::All)) {
+            outgoing.set_blocked(false);
+            self.set_blocked(None);
+        }
+        self.flushed(flushed, &mut outgoing, has_moved, now);
+        has_moved
+    }
+
     /// Draws the consequences of a write from outside the event loop.
     fn flushed(
         &self,

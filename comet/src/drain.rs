@@ -6,13 +6,14 @@ use std::time::Duration;
 use halley_node::DrainOutcome;
 use halley_wire::CloseReason;
 use tokio::task::yield_now;
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use crate::broadcast::pace;
 use crate::hub::Hub;
 use crate::online::{self, Status};
 
-/// Goodbyes are said in batches this far apart.
-const GOODBYE_PERIOD: Duration = Duration::from_millis(50);
+/// Batches of goodbyes in a second, if all their slots are taken.
+const GOODBYES_PER_SECOND: usize = 20;
 /// Connections that are let go before others get their turn.
 const LET_GO_BATCH: usize = 256;
 /// For the last reports to jobs, and for the last words to logic.
@@ -56,23 +57,21 @@ async fn say_goodbye(hub: &Arc<Hub>) -> DrainOutcome {
     }
     let total = u64::try_from(hub.buckets.connections()).unwrap_or(u64::MAX);
     let per_second = hub.config.drain.connections_per_second.max(1);
-    let batch = (per_second / 20).max(1);
-    let mut period =
-        interval(GOODBYE_PERIOD.max(Duration::from_secs(1) * in_u32(batch) / in_u32(per_second)));
+    let batch = (per_second / GOODBYES_PER_SECOND).max(1);
+    let started = Instant::now();
     let mut connections = Vec::new();
     let mut from = 0;
+    let mut told = 0;
     while hub.buckets.copy_connections(from, batch, &mut connections) {
         from += batch;
-        if connections.is_empty() {
-            continue;
-        }
         tokio::select! {
-            _ = period.tick() => {}
+            () = sleep_until(started + pace(told, in_u32(per_second))) => {}
             () = hub.serving.cancelled() => {}
         }
         for connection in &connections {
             connection.close(CloseReason::Draining);
         }
+        told += connections.len() as u64;
     }
     tokio::select! {
         () = hub.tasks.wait() => {}

@@ -11,6 +11,7 @@ use crate::bucket::Swept;
 use crate::clock::{Tick, ticks};
 use crate::hub::Hub;
 use crate::renewals::{self, Due};
+use crate::tally::Tally;
 
 /// Time between two looks at the same connection.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -39,9 +40,14 @@ pub(crate) async fn sweep(hub: Arc<Hub>, renewals: mpsc::Sender<Due>) {
 fn sweep_bucket(hub: &Hub, bucket: usize, renewals: &mpsc::Sender<Due>) {
     let now = hub.now();
     let write_ticks = ticks(hub.config.delivery.write_deadline);
+    let mut tally = Tally::default();
     hub.buckets.sweep(bucket, now, |entry| {
         let connection = entry.connection;
-        if let Some(reason) = overdue(&entry, now, write_ticks) {
+        let overdue = overdue(&entry, now, write_ticks).filter(|reason| {
+            *reason != CloseReason::WriteTimeout
+                || !connection.write_blocked(&hub.rules, now, &mut tally)
+        });
+        if let Some(reason) = overdue {
             connection.close(reason);
         } else if entry.is_due {
             let due = Due {
@@ -53,6 +59,7 @@ fn sweep_bucket(hub: &Hub, bucket: usize, renewals: &mpsc::Sender<Due>) {
             }
         }
     });
+    tally.report(&hub.metrics);
 }
 
 fn overdue(entry: &Swept<'_>, now: Tick, write_ticks: u32) -> Option<CloseReason> {

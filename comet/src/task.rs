@@ -33,6 +33,8 @@ const READ_BYTES: usize = 16 << 10;
 const TURNS_MAX: usize = 4;
 /// Flushes of what waits for a client whose connection ends.
 const LAST_FLUSHES_MAX: usize = 16;
+/// Reads of what such a client still sends.
+const LAST_READS_MAX: usize = 16;
 
 thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
@@ -118,6 +120,7 @@ impl<F: Framing, I: Io> Serve<F, I> {
             self.call = None;
             self.end(reason, answer, cx);
         }
+        self.pass_over_input(cx);
         match &mut self.call {
             Some(call) => call.as_mut().poll(cx).map(|_| ()),
             None => Poll::Ready(()),
@@ -132,13 +135,16 @@ impl<F: Framing, I: Io> Serve<F, I> {
     /// Runs until there is nothing to do or a reason to close.
     fn run_open(&mut self, cx: &mut Context<'_>) -> Poll<(CloseReason, Option<u16>)> {
         for _ in 0..TURNS_MAX {
-            if let Some(reason) = self.connection.closing() {
-                if reason == CloseReason::Draining && self.has_unsent(cx) {
-                    return Poll::Pending;
-                }
+            let closing = self.connection.closing();
+            if let Some(reason) = closing
+                && !self.may_stay(reason)
+            {
                 return Poll::Ready((reason, None));
             }
             let is_blocked = match self.flush(cx) {
+                Ok(Flushed::All) if let Some(reason) = closing => {
+                    return Poll::Ready((reason, None));
+                }
                 Ok(Flushed::All) => false,
                 Ok(Flushed::Blocked) => true,
                 Ok(Flushed::More) => continue,
@@ -177,7 +183,8 @@ impl<F: Framing, I: Io> Serve<F, I> {
         );
         let is_blocked = matches!(flushed, Ok(Flushed::Blocked));
         outgoing.set_blocked(is_blocked);
-        if !is_blocked || tally.bytes > 0 {
+        let has_moved = tally.bytes > 0 || self.io.take_written();
+        if !is_blocked || has_moved {
             self.connection.set_blocked(None);
         }
         if is_blocked {
@@ -259,19 +266,26 @@ impl<F: Framing, I: Io> Serve<F, I> {
         result.map(|()| consumed)
     }
 
-    /// Whether a client that is sent away still has something to read, and time for it.
-    fn has_unsent(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.hub.leaving.is_cancelled() {
-            return false;
+    /// Whether a client that is sent away is served until it has all that waits
+    /// for it.
+    fn may_stay(&self, reason: CloseReason) -> bool {
+        reason == CloseReason::Draining && !self.hub.leaving.is_cancelled()
+    }
+
+    /// Reads what came after the end. A socket that is closed with something
+    /// unread takes back what was written to it and has not arrived.
+    fn pass_over_input(&mut self, cx: &mut Context<'_>) {
+        if self.connection.closing() == Some(CloseReason::PeerClosed) {
+            return;
         }
-        match self.flush(cx) {
-            Ok(Flushed::All) | Err(_) => false,
-            Ok(Flushed::More) => {
-                cx.waker().wake_by_ref();
-                true
+        SCRATCH.with_borrow_mut(|scratch| {
+            for _ in 0..LAST_READS_MAX {
+                let read = self.io.poll_read(&self.connection, cx, scratch);
+                if !matches!(read, Poll::Ready(Ok(1..))) {
+                    return;
+                }
             }
-            Ok(Flushed::Blocked) => true,
-        }
+        });
     }
 
     /// Ends the connection for everyone else, then says goodbye: nothing may follow that.

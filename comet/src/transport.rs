@@ -105,6 +105,10 @@ pub(crate) trait Io: Send + Unpin + 'static {
         cx: &mut Context<'_>,
     ) -> Result<Flushed, CloseReason>;
 
+    /// Whether the socket took something that is not in a tally, since it was asked
+    /// last: what is in a record counts when the record is made.
+    fn take_written(&mut self) -> bool;
+
     /// Says on the socket that nothing more will come; best effort.
     fn shut_down(&mut self, connection: &Connection, cx: &mut Context<'_>);
 }

@@ -97,6 +97,8 @@ impl Shared {
         let mut tally = Tally::default();
         let mut turn = hub.turns.begin();
         let mut renewed = None;
+        // Slots without a member are little work, but work.
+        let mut work = 0;
         for chunk in 1.. {
             let from = self.next.fetch_add(CHUNK_SLOTS, Ordering::Relaxed);
             if !self.room.copy_members(from, CHUNK_SLOTS, &mut members) {
@@ -108,7 +110,9 @@ impl Shared {
                 renewed = self.room.renew_pass(pass).or(renewed);
             }
             tally.report(&hub.metrics);
-            if members.len() > CHUNK_SLOTS / 2 {
+            work += members.len() + 1;
+            if work > CHUNK_SLOTS / 2 {
+                work = 0;
                 turn.pass().await;
             }
         }

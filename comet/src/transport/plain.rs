@@ -47,6 +47,10 @@ impl Io for Plain {
         Ok(flushed)
     }
 
+    fn take_written(&mut self) -> bool {
+        false
+    }
+
     fn shut_down(&mut self, connection: &Connection, _: &mut Context<'_>) {
         if let Some(socket) = connection.socket() {
             // Fails only if the peer was first.

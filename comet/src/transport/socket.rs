@@ -106,13 +106,19 @@ impl SocketState {
 pub(crate) struct Socket {
     stream: TcpStream,
     state: Arc<Mutex<SocketState>>,
+    /// Whether it took something since it was asked last.
+    has_written: bool,
 }
 
 impl Socket {
     /// `stream` does not block.
     pub(crate) fn new(stream: TcpStream) -> Self {
         let state = Arc::new(Mutex::new(SocketState::new(&stream)));
-        Self { stream, state }
+        Self {
+            stream,
+            state,
+            has_written: false,
+        }
     }
 
     /// For the loop, which runs whoever has the socket after each change.
@@ -125,13 +131,21 @@ impl Socket {
         (self.stream, state)
     }
 
-    fn written(&self, written: io::Result<usize>) -> Poll<io::Result<usize>> {
+    /// Whether it took something; asked once.
+    pub(super) fn take_written(&mut self) -> bool {
+        mem::take(&mut self.has_written)
+    }
+
+    fn written(&mut self, written: io::Result<usize>) -> Poll<io::Result<usize>> {
         match written {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.state.lock().note_full();
                 Poll::Pending
             }
-            written => Poll::Ready(written),
+            written => {
+                self.has_written = true;
+                Poll::Ready(written)
+            }
         }
     }
 }
@@ -150,19 +164,21 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.written((&self.stream).write(bytes))
+        let written = (&self.stream).write(bytes);
+        self.written(written)
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.written((&self.stream).write_vectored(slices))
+        let written = (&self.stream).write_vectored(slices);
+        self.written(written)
     }
 
     fn is_write_vectored(&self) -> bool {

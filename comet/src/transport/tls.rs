@@ -53,6 +53,10 @@ impl Io for Tls {
         }
     }
 
+    fn take_written(&mut self) -> bool {
+        self.0.get_mut().0.take_written()
+    }
+
     fn shut_down(&mut self, _: &Connection, cx: &mut Context<'_>) {
         // One try: a peer that does not take it is not waited for.
         let _ = Pin::new(&mut *self.0).poll_shutdown(cx);

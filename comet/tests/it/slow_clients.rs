@@ -1,10 +1,12 @@
 //! Clients that do not read: they delay nobody, and what they miss is counted.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use halley_comet::{Config, SlowConsumer};
 use halley_wire::{HEADER_BYTES, Op};
 use tokio::io::AsyncReadExt as _;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, interval};
 
 use crate::support::{Client, Node, eventually};
@@ -146,6 +148,35 @@ async fn a_client_that_takes_a_large_message_slowly_is_not_closed() {
     assert_eq!(slow.online().await, 0);
 }
 
+/// The kernel says that there is room when a third of the buffer is free.
+#[tokio::test]
+async fn a_client_that_takes_little_of_a_large_send_buffer_is_not_closed() {
+    let deadline = Duration::from_millis(500);
+    let node = Node::start_with(|config| {
+        tight(config);
+        config.socket.send_buffer_bytes = 1 << 20;
+        config.delivery.outbox_bytes_max = 4 << 20;
+        config.delivery.write_deadline = deadline;
+    })
+    .await;
+    let mut slow = stuck(&node, "slow", "").await;
+    let message = vec![b'x'; 3 << 20];
+    node.push(&["slow"], 1000, &message).await;
+
+    let mut left = message.len() + HEADER_BYTES;
+    let mut portion = vec![0; 8 << 10];
+    let mut period = interval(deadline / 5);
+    for _ in 0..25 {
+        period.tick().await;
+        let read = slow.stream.read_exact(&mut portion).await;
+        left -= read.expect("the connection lives");
+    }
+    let mut rest = vec![0; left];
+    let read = slow.stream.read_exact(&mut rest).await;
+    read.expect("the connection lives");
+    assert_eq!(slow.online().await, 0);
+}
+
 #[tokio::test]
 async fn a_client_that_is_behind_in_its_room_is_still_read_from() {
     let node = Node::start_with(tight).await;
@@ -188,4 +219,35 @@ async fn a_client_whose_replies_wait_is_not_read_from() {
     assert_eq!(node.metric("connections", &[]), 1);
     let mut quick = node.log_in("quick", "live://1").await;
     assert_eq!(quick.online().await, 1);
+}
+
+/// A socket that is closed with something unread takes back what has not arrived.
+#[tokio::test]
+async fn what_was_written_to_a_client_arrives_although_it_is_not_read_from() {
+    let node = Node::start_with(tight).await;
+    let gate = Arc::new(Semaphore::new(0));
+    node.logic.state.lock().receive_gate = Some(Arc::clone(&gate));
+    let mut slow = stuck(&node, "a", "live://1").await;
+    slow.send(Op(4), b"what logic takes its time for").await;
+    eventually("logic is asked", || node.logic.state.lock().receiving == 1).await;
+    slow.send(Op::HEARTBEAT, b"").await;
+    let message = vec![b'x'; 1_000];
+    for _ in 0..50 {
+        node.push_room("live://1", &[(1000, &message)]).await;
+    }
+    eventually("something is written", || {
+        node.metric("push_outcomes_total", &["\"delivered\""]) > 4
+    })
+    .await;
+
+    let _newer = node.log_in("a", "").await;
+
+    eventually("closed", || node.metric("closes_total", &["replaced"]) == 1).await;
+    let (_, delivered, ..) = node.settled().await;
+    let mut received = 0;
+    while let Ok(packet) = slow.next_or_closed().await {
+        received += u64::from(packet.body.len() == message.len());
+    }
+    assert_eq!(received, delivered);
+    gate.add_permits(1);
 }

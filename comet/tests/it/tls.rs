@@ -5,10 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use halley_comet::Config;
+use halley_wire::HEADER_BYTES;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::interval;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -46,16 +50,25 @@ impl Authority {
 
     async fn connect(&self, address: SocketAddr) -> TlsStream<TcpStream> {
         let stream = TcpStream::connect(address).await.expect("connected");
+        self.over(stream).await
+    }
+
+    async fn over(&self, stream: TcpStream) -> TlsStream<TcpStream> {
         let name = ServerName::try_from("localhost").expect("a name");
         self.connector.connect(name, stream).await.expect("TLS")
     }
 
     async fn node(&self) -> Node {
+        self.node_with(|_| {}).await
+    }
+
+    async fn node_with(&self, change: impl FnOnce(&mut Config)) -> Node {
         Node::start_with(|config| {
             config.tls.cert_files = vec![self.path().join("cert.pem")];
             config.tls.key_files = vec![self.path().join("key.pem")];
             config.delivery.ring_bytes_max = 256 << 10;
             config.delivery.write_deadline = Duration::from_secs(1);
+            change(config);
         })
         .await
     }
@@ -150,4 +163,36 @@ async fn a_tls_client_that_does_not_read_is_closed_and_counted() {
     let (pushes, delivered, offline, dropped) = node.settled().await;
     assert_eq!((pushes, delivered + offline + dropped), (800, 800));
     assert_ne!(slow.closed().await, Closed(Some(1000)));
+}
+
+/// All of it is in records before the first of them has left.
+#[tokio::test]
+async fn a_tls_client_that_takes_its_records_slowly_is_not_closed() {
+    let authority = Authority::new();
+    let deadline = Duration::from_millis(500);
+    let node = authority
+        .node_with(|config| {
+            config.socket.send_buffer_bytes = 4096;
+            config.delivery.write_deadline = deadline;
+        })
+        .await;
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a small buffer");
+    let stream = socket.connect(node.addresses.tls_tcp[0]).await;
+    let stream = authority.over(stream.expect("connected")).await;
+    let mut slow = Client::over(stream, false);
+    slow.log_in("slow", "").await;
+    let message = vec![b'x'; 60_000];
+    node.push(&["slow"], 1000, &message).await;
+
+    let mut left = message.len() + HEADER_BYTES;
+    let mut portion = vec![0; 2_000];
+    let mut period = interval(deadline / 5);
+    while left > 0 {
+        period.tick().await;
+        let some = left.min(portion.len());
+        let read = slow.stream.read_exact(&mut portion[..some]).await;
+        left -= read.expect("the connection lives");
+    }
+    assert_eq!(slow.online().await, 0);
 }
