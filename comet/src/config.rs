@@ -241,7 +241,7 @@ pub struct Broadcast {
     pub queue_max: usize,
     /// Paced broadcasts under way at once.
     pub paced_max: usize,
-    /// How long a job's stream waits for a place before a broadcast is refused.
+    /// How long a broadcast from a job's stream waits for a place before it is refused.
     #[serde(with = "humantime_serde")]
     pub wait: Duration,
 }

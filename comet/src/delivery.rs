@@ -20,8 +20,10 @@ use crate::hub::Hub;
 mod carry;
 mod feed;
 mod held;
+mod progress;
 mod sessions;
 mod stream;
+mod waiting;
 
 pub(crate) use held::{HeldRooms, Limits as HeldLimits, Unconfirmed};
 

@@ -17,6 +17,7 @@ use crate::frame::Frame;
 use crate::hub::Hub;
 use crate::metrics::PushKind;
 use crate::tally::Tally;
+use crate::turns::WRITES_PER_LOOK;
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -54,8 +55,12 @@ impl Comet for Service {
         let proto = proto.ok_or_else(|| bad_request("rpc pushmsg arg error"))?;
         let frame = self.frame(PushKind::Keys, &proto)?;
         let mut tally = Tally::default();
-        for key in &request.keys {
-            self.hub.push_key(key, request.proto_op, &frame, &mut tally);
+        let mut turn = self.hub.turns.begin();
+        for keys in request.keys.chunks(WRITES_PER_LOOK) {
+            for key in keys {
+                self.hub.push_key(key, request.proto_op, &frame, &mut tally);
+            }
+            turn.pass().await;
         }
         tally.report(&self.hub.metrics);
         Ok(Response::new(PushMsgReply {}))

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// Writes in a row before a turn may end.
+pub(crate) const WRITES_PER_LOOK: usize = 64;
 /// The longest turn while there are threads for others.
 const TURN_MAX: Duration = Duration::from_millis(1);
 

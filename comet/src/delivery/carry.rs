@@ -1,11 +1,13 @@
 //! Carrying out one item after the other.
 
 use std::sync::Arc;
+use std::task::Poll;
 
 use halley_proto::halley::delivery::{Item, item::Target};
 
 use super::Service;
-use crate::broadcast::{Broadcast, Broadcaster, Full};
+use super::waiting::Waiting;
+use crate::broadcast::{Broadcast, Full};
 use crate::frame::{Frame, MalformedRaw};
 use crate::hub::Hub;
 use crate::metrics::{ItemOutcome, PushKind};
@@ -26,10 +28,9 @@ pub(super) enum Refused {
 }
 
 /// See the [module](self).
-#[derive(Debug)]
 pub(super) struct Carrier {
     hub: Arc<Hub>,
-    broadcaster: Arc<Broadcaster>,
+    waiting: Waiting,
     tally: Tally,
     items: [u64; 3],
 }
@@ -38,30 +39,47 @@ impl Carrier {
     pub(super) fn new(service: &Service) -> Self {
         Self {
             hub: Arc::clone(&service.hub),
-            broadcaster: Arc::clone(&service.broadcaster),
+            waiting: Waiting::new(service),
             tally: Tally::default(),
             items: [0; 3],
         }
     }
 
-    /// Carries out an item that is new; waits only for a place in the queue of broadcasts.
-    pub(super) async fn carry_out(&mut self, item: Item) -> Result<(), Refused> {
-        let result = self.try_carry_out(item).await;
-        self.note(match result {
-            Ok(()) => ItemOutcome::CarriedOut,
-            Err(_) => ItemOutcome::Refused,
-        });
+    /// Carries out an item that is new; while the result is pending, it is one of
+    /// those that wait.
+    pub(super) fn carry_out(&mut self, item: Item) -> Poll<Result<(), Refused>> {
+        let result = self.try_carry_out(item);
+        if let Poll::Ready(result) = &result {
+            self.note(outcome(result));
+        }
         result
     }
 
-    /// Says of an item that was carried out before what was said then, as far as that can be told.
-    pub(super) fn repeat(&mut self, item: &Item) -> Result<(), Refused> {
+    /// Notes an item that was taken on before.
+    pub(super) fn repeated(&mut self) {
         self.note(ItemOutcome::Repeated);
-        if !item.target.as_ref().is_some_and(is_someone) {
-            return Err(Refused::NoTarget);
+    }
+
+    /// What became of one of those that wait. Pending while there are none.
+    pub(super) async fn waited(&mut self) -> (u64, Result<(), Refused>) {
+        let (id, result) = self.waiting.next().await;
+        let result = result.map_err(Refused::from);
+        self.note(outcome(&result));
+        (id, result)
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Refuses those that wait.
+    pub(super) fn give_up(&mut self) -> Vec<(u64, Refused)> {
+        let waiting = self.waiting.give_up();
+        for _ in &waiting {
+            self.note(ItemOutcome::Refused);
         }
-        Frame::raw(item.packets.clone())?;
-        Ok(())
+        let refused = waiting.into_iter().map(|id| (id, Refused::from(Full)));
+        refused.collect()
     }
 
     /// Adds what was carried out to the metrics.
@@ -74,7 +92,8 @@ impl Carrier {
         self.items[outcome as usize] += 1;
     }
 
-    async fn try_carry_out(&mut self, item: Item) -> Result<(), Refused> {
+    fn try_carry_out(&mut self, item: Item) -> Poll<Result<(), Refused>> {
+        let id = item.id;
         let target = item.target.filter(is_someone).ok_or(Refused::NoTarget)?;
         let kind = match &target {
             Target::Keys(_) => PushKind::Keys,
@@ -96,10 +115,17 @@ impl Carrier {
                     frame,
                     speed: u32::try_from(to.speed).unwrap_or(0),
                 };
-                self.broadcaster.submit_in_time(broadcast).await?;
+                return self.waiting.submit(id, broadcast).map_err(Refused::from);
             }
         }
-        Ok(())
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn outcome(result: &Result<(), Refused>) -> ItemOutcome {
+    match result {
+        Ok(()) => ItemOutcome::CarriedOut,
+        Err(_) => ItemOutcome::Refused,
     }
 }
 

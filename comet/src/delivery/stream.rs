@@ -1,29 +1,33 @@
 //! One job's stream, from its hello to its end.
 
 use std::sync::Arc;
+use std::task::Poll;
 
-use halley_proto::halley::delivery::{CometHello, Item, Pushes, Refusal, Reports};
+use halley_proto::halley::delivery::item::Target;
+use halley_proto::halley::delivery::{CometHello, Item, Pushes, Reports};
 use tokio::sync::{OwnedMutexGuard, mpsc};
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
 
 use super::Service;
-use super::carry::Carrier;
+use super::carry::{Carrier, Refused};
 use super::feed::Feed;
+use super::progress::Progress;
 use super::sessions::Opened;
+use crate::turns::WRITES_PER_LOOK;
 
 /// Bytes of a session's name.
 const SESSION_BYTES_MAX: usize = 256;
-/// Items after which others get their turn.
-const ITEMS_PER_TURN: usize = 128;
 
 /// See the [module](self).
 pub(super) struct PushStream {
     service: Service,
     carrier: Carrier,
     opened: Opened,
-    /// The highest item carried out or refused, in all streams of the session.
-    done: OwnedMutexGuard<u64>,
+    /// Of all streams of the session.
+    progress: OwnedMutexGuard<Progress>,
+    /// What the job was told on this stream to be done.
+    reported: u64,
     feed: Feed,
     /// The last beat that is not answered, and the room changes up to it.
     beat: Option<(u64, u64)>,
@@ -55,8 +59,8 @@ impl PushStream {
             .sessions
             .open(session)
             .map_err(|error| Status::resource_exhausted(error.to_string()))?;
-        let done = tokio::select! {
-            done = opened.done() => done,
+        let progress = tokio::select! {
+            progress = opened.progress() => progress,
             () = opened.closing.cancelled() => return Err(superseded()),
         };
         let hub = &service.hub;
@@ -65,12 +69,15 @@ impl PushStream {
             carrier: Carrier::new(&service),
             report: Reports {
                 hello: Some(hello_of(&service)),
-                done: *done,
+                done: progress.done(),
+                // The job may have lost the reports that told of them.
+                refused: progress.refused(0),
                 ..Reports::default()
             },
             service,
             opened,
-            done,
+            reported: progress.done(),
+            progress,
             feed,
             beat: None,
         };
@@ -83,39 +90,54 @@ impl PushStream {
         reports: &mpsc::Sender<Result<Reports, Status>>,
     ) -> Result<(), Status> {
         let hub = Arc::clone(&self.service.hub);
-        let items_max = hub.config.delivery.items_max;
         loop {
             let has_report = self.complete_report();
             tokio::select! {
                 place = reports.reserve(), if has_report => {
                     // The job is gone.
                     let Ok(place) = place else { return Ok(()) };
-                    place.send(Ok(std::mem::take(&mut self.report)));
+                    place.send(Ok(self.take_report()));
                 }
-                // What was refused is bounded by not taking more before it is reported.
-                message = pushes.message(), if self.report.refused.len() < items_max => {
+                message = pushes.message() => {
                     let Some(message) = message? else { break };
                     self.take(message).await?;
+                }
+                (id, result) = self.carrier.waited() => {
+                    self.settle(id, result);
+                    self.carrier.count();
                 }
                 () = self.feed.changed() => {}
                 () = self.opened.closing.cancelled() => return Err(superseded()),
                 () = hub.streams_end.cancelled() => break,
             }
         }
+        // The last report tells of everything.
+        let closing = self.opened.closing.clone();
+        tokio::select! {
+            biased;
+            () = self.settle_all() => {}
+            () = closing.cancelled() => return Err(superseded()),
+            () = hub.serving.cancelled() => {}
+        }
         if self.complete_report() {
+            let report = self.take_report();
             tokio::select! {
-                _ = reports.send(Ok(std::mem::take(&mut self.report))) => {}
+                _ = reports.send(Ok(report)) => {}
                 () = hub.serving.cancelled() => {}
             }
         }
         Ok(())
     }
 
-    /// Adds what there is to tell besides items; `false` if there is nothing to report.
+    /// Adds what there is to tell; `false` if there is nothing to report.
     fn complete_report(&mut self) -> bool {
         // A greeting has nothing else.
         if self.report.hello.is_some() {
             return true;
+        }
+        if self.progress.done() > self.reported {
+            self.report.done = self.progress.done();
+            self.report.refused = self.progress.refused(self.reported);
         }
         if self.report.rooms.is_none() {
             self.report.rooms = self.feed.next();
@@ -129,6 +151,12 @@ impl PushStream {
         self.report != Reports::default()
     }
 
+    /// What is to be reported, and from now on is.
+    fn take_report(&mut self) -> Reports {
+        self.reported = self.reported.max(self.report.done);
+        std::mem::take(&mut self.report)
+    }
+
     async fn take(&mut self, pushes: Pushes) -> Result<(), Status> {
         if pushes.rooms_version > 0 {
             self.feed.acknowledge(pushes.rooms_version);
@@ -139,44 +167,63 @@ impl PushStream {
         if pushes.items.len() > self.service.hub.config.delivery.items_max {
             return Err(Status::invalid_argument("too many items in one message"));
         }
-        for (number, item) in (1..).zip(pushes.items) {
-            self.carry_out(item).await?;
-            if number % ITEMS_PER_TURN == 0 {
+        let hub = Arc::clone(&self.service.hub);
+        let mut turn = hub.turns.begin();
+        let mut work = 0;
+        for item in pushes.items {
+            work += writes_of(&item);
+            self.carry_out(item);
+            if work >= WRITES_PER_LOOK {
+                work = 0;
                 self.carrier.count();
-                tokio::task::yield_now().await;
+                turn.pass().await;
             }
         }
         self.carrier.count();
         Ok(())
     }
 
-    async fn carry_out(&mut self, item: Item) -> Result<(), Status> {
+    fn carry_out(&mut self, item: Item) {
         let id = item.id;
-        let carried_out = if id <= *self.done {
-            self.carrier.repeat(&item)
-        } else {
-            tokio::select! {
-                // First, as nearly every item is carried out at once.
-                biased;
-                carried_out = self.carrier.carry_out(item) => carried_out,
-                () = self.opened.closing.cancelled() => return Err(superseded()),
-            }
-        };
-        if let Err(refused) = carried_out {
-            self.report.refused.push(Refusal {
-                id,
-                reason: refused.to_string(),
-            });
+        if self.progress.has_taken(id) {
+            self.carrier.repeated();
+            return;
         }
-        *self.done = id.max(*self.done);
-        self.report.done = *self.done;
-        Ok(())
+        match self.carrier.carry_out(item) {
+            Poll::Ready(result) => self.settle(id, result),
+            Poll::Pending => self.progress.wait(id),
+        }
+    }
+
+    fn settle(&mut self, id: u64, result: Result<(), Refused>) {
+        let refused = result.err().map(|refused| refused.to_string());
+        self.progress.settle(id, refused);
+    }
+
+    /// Waits until nothing waits any more.
+    async fn settle_all(&mut self) {
+        while self.carrier.is_waiting() {
+            let (id, result) = self.carrier.waited().await;
+            self.settle(id, result);
+        }
     }
 }
 
 impl Drop for PushStream {
     fn drop(&mut self) {
+        // The job learns of it on its next stream.
+        for (id, refused) in self.carrier.give_up() {
+            self.settle(id, Err(refused));
+        }
         self.carrier.count();
+    }
+}
+
+/// Writes that an item comes to here and now, at the most.
+fn writes_of(item: &Item) -> usize {
+    match &item.target {
+        Some(Target::Keys(keys)) => keys.keys.len(),
+        Some(Target::Room(_) | Target::All(_)) | None => 1,
     }
 }
 

@@ -1,10 +1,13 @@
 //! Pushes over a job's stream: in order, once, reported, whatever is cut.
 
-use halley_proto::halley::delivery::{Item, Pushes};
+use std::time::Duration;
+
+use halley_proto::halley::delivery::{Item, Pushes, Refusal};
+use halley_wire::Op;
 use tonic::Code;
 
-use crate::support::job::{TestJob, to_all, to_key, to_room};
-use crate::support::{Node, eventually};
+use crate::support::job::{TestJob, to_all, to_all_slowly, to_key, to_room};
+use crate::support::{Client, Node, eventually};
 
 async fn job(node: &Node, session: &str) -> TestJob {
     TestJob::open(node.addresses.grpc.expect("gRPC is served"), session).await
@@ -74,6 +77,84 @@ async fn a_broadcast_reaches_everyone_and_waits_its_turn() {
     assert_eq!(node.settled().await, (250, 250, 0, 0));
 }
 
+/// A node with one place for broadcasts with a speed, which is taken by item 1 of
+/// `job-1` for longer than a test, and its members.
+async fn occupied(wait: Duration) -> (Node, TestJob, Vec<Client>) {
+    let node = Node::start_with(|config| {
+        config.broadcast.paced_max = 1;
+        config.broadcast.wait = wait;
+        config.delivery.rooms_ack_timeout = Duration::from_mins(1);
+    })
+    .await;
+    let members = node.crowd(60, "").await;
+    let mut job = job(&node, "job-1").await;
+    job.push(vec![to_all_slowly(1)]).await;
+    job.done(1).await;
+    (node, job, members)
+}
+
+/// The items that had no place.
+fn without_place(refused: &[Refusal]) -> Vec<u64> {
+    let refused = refused.iter();
+    let full = refused.filter(|refusal| refusal.reason == "too many broadcasts wait");
+    full.map(|refusal| refusal.id).collect()
+}
+
+#[tokio::test]
+async fn a_broadcast_that_waits_for_a_place_holds_up_nothing_else() {
+    let (node, mut job, _members) = occupied(Duration::from_mins(1)).await;
+    let mut client = node.log_in("a", "").await;
+
+    job.push(vec![
+        to_all_slowly(2),
+        to_key(3, "a", b"behind it"),
+        to_all(4, b"at once"),
+    ])
+    .await;
+
+    assert_eq!(client.next().await.body, "behind it");
+    assert_eq!(client.next().await.body, "at once");
+    // The join is confirmed when the job has returned the change.
+    let changed = job.while_reading(client.call(Op::CHANGE_ROOM, b"live://1"));
+    assert_eq!(changed.await.body, "live://1");
+    assert_eq!(node.metric("items_total", &["\"carried_out\""]), 3);
+    assert_eq!((job.done, job.refused.len()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_broadcast_that_has_waited_for_too_long_is_refused() {
+    let (node, mut job, mut members) = occupied(Duration::from_millis(50)).await;
+
+    job.push(vec![
+        to_all_slowly(2),
+        to_all_slowly(3),
+        to_key(4, "key-59", b"behind them"),
+    ])
+    .await;
+    job.done(4).await;
+
+    assert_eq!(members[59].next().await.body, "behind them");
+    assert_eq!(without_place(&job.refused), [2, 3]);
+    assert_eq!(node.metric("items_total", &["\"refused\""]), 2);
+}
+
+#[tokio::test]
+async fn a_broadcast_whose_stream_ends_while_it_waits_is_refused() {
+    let (node, first, _members) = occupied(Duration::from_mins(1)).await;
+    first
+        .push(vec![to_all_slowly(2), to_key(3, "a", b"x")])
+        .await;
+    eventually("both are taken on", || {
+        node.metric("items_total", &["\"carried_out\""]) == 2
+    })
+    .await;
+
+    let second = job(&node, "job-1").await;
+
+    assert_eq!(second.resumed, 3);
+    assert_eq!(without_place(&second.refused), [2]);
+}
+
 #[tokio::test]
 async fn what_cannot_be_carried_out_is_refused_and_the_rest_goes_on() {
     let node = Node::start().await;
@@ -108,11 +189,12 @@ async fn what_cannot_be_carried_out_is_refused_and_the_rest_goes_on() {
     assert_eq!(job.refused[1].reason, "no target");
     assert_eq!(node.settled().await, (4, 2, 1, 1));
 
-    // The job did not get the report.
+    // As if the job had not got the report.
     let mut again = TestJob::open(node.addresses.grpc.expect("gRPC"), "job-1").await;
+    assert_eq!((again.resumed, &again.refused), (6, &job.refused));
     again.push(vec![torn, to_key(7, "a", b"third")]).await;
     again.done(7).await;
-    assert_eq!(again.refused[0].id, 2);
+    assert_eq!(again.refused, job.refused);
     assert_eq!(client.next().await.body, "third");
 }
 

@@ -42,7 +42,7 @@ impl<'a> Carrier<'a> {
         if stream.hello().reports_rooms && beats.lease.is_none() {
             worker.view.rooms.lease(Lease::Stream);
         }
-        worker.flight.reported(stream.done(), &[], now);
+        worker.flight.reported(stream.done(), stream.refused(), now);
         Self {
             bounds: bounds(config, stream.hello()),
             worker,

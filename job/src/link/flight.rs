@@ -1,7 +1,7 @@
 //! What is under way to a comet: numbered items, in the order in which they are
 //! sent and reported. Does no I/O.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use halley_proto::halley::delivery::{Item, Refusal};
@@ -146,6 +146,10 @@ impl Flight {
     /// Ends the items up to `done`; true if there were any.
     pub(crate) fn reported(&mut self, done: u64, refused: &[Refusal], now: Instant) -> bool {
         let done = done.min(self.last_sent_id);
+        let reasons = refused
+            .iter()
+            .map(|refusal| (refusal.id, refusal.reason.as_str()));
+        let reasons: HashMap<_, _> = reasons.collect();
         let before = self.items.len();
         while let Some(mut item) = self.items.pop_front_if(|item| item.id <= done) {
             if self.sent > 0 {
@@ -154,8 +158,8 @@ impl Flight {
                 self.sent_bytes -= item.bytes;
             }
             self.gauge.dec_by(as_gauge(item.call.parts.len()));
-            if let Some(refusal) = refused.iter().find(|refusal| refusal.id == item.id) {
-                debug!(reason = refusal.reason, "push refused");
+            if let Some(reason) = reasons.get(&item.id) {
+                debug!(reason, "push refused");
                 self.metrics.calls_refused.inc();
                 item.call.end(Outcome::Refused);
                 continue;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use halley_proto::halley::delivery::delivery_client::DeliveryClient;
-use halley_proto::halley::delivery::{CometHello, JobHello, Pushes, Reports};
+use halley_proto::halley::delivery::{CometHello, JobHello, Pushes, Refusal, Reports};
 use halley_proto::remote::MESSAGE_BYTES_MAX;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -21,6 +21,8 @@ pub(super) struct Stream {
     hello: CometHello,
     /// The last item that the comet has done in earlier streams of the session.
     done: u64,
+    /// Which of those it refused, as far as it remembers.
+    refused: Vec<Refusal>,
 }
 
 /// Why a stream was not opened.
@@ -60,6 +62,10 @@ impl Stream {
 
     pub(super) fn done(&self) -> u64 {
         self.done
+    }
+
+    pub(super) fn refused(&self) -> &[Refusal] {
+        &self.refused
     }
 
     /// Ends the stream in order, so that the comet need not wonder whether we
@@ -108,5 +114,6 @@ async fn greet(connection: Connection, session: String, server: &str) -> Result<
         reports,
         hello,
         done: greeting.done,
+        refused: greeting.refused,
     })
 }

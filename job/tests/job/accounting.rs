@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use tonic::transport::Server;
 
 use super::stream_comet::{Nature, StreamComet};
-use super::support::{FakeComet, Fleet, node, to_everyone, to_keys_of, to_room};
+use super::support::{FakeComet, Fleet, node, to_everyone, to_keys, to_keys_of, to_room, until};
 
 const SERVERS: [&str; 4] = ["comet-1", "comet-2", "goim-1", "nobody"];
 const STREAMING: usize = 2;
@@ -172,6 +172,29 @@ impl World {
             }
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_whose_report_was_lost_is_no_delivery() {
+    let nature = Nature {
+        refused: Some("bad"),
+        ..Nature::of("comet-1")
+    };
+    let comet = StreamComet::new(nature);
+    comet.mute(true);
+    let fleet = Fleet::of(&[("comet-1", &comet)]);
+    let job = fleet.start(Config::default());
+
+    job.publish(["0", "bad", "1"].map(|body| to_keys(&[body], body)))
+        .await;
+    until(|| comet.carried().len() == 2).await;
+    assert_eq!(job.counts().in_flight, 3);
+    comet.mute(false);
+    fleet.network.cut("comet-1");
+    job.acknowledged().await;
+
+    let (_, counts) = job.drained().await;
+    assert_eq!((counts.delivered, counts.refused), (2, 1));
 }
 
 proptest! {

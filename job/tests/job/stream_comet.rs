@@ -98,8 +98,7 @@ struct Inner {
 
 #[derive(Default)]
 struct State {
-    /// The last item of each session.
-    sessions: HashMap<String, u64>,
+    sessions: HashMap<String, Session>,
     carried: Vec<Carried>,
     messages: usize,
     opened: usize,
@@ -108,6 +107,14 @@ struct State {
     rooms_version: u64,
     returned: u64,
     beats: u64,
+}
+
+/// What is remembered of a session.
+#[derive(Clone, Default)]
+struct Session {
+    /// The last item.
+    last: u64,
+    refused: Vec<Refusal>,
 }
 
 impl StreamComet {
@@ -212,15 +219,16 @@ impl StreamComet {
         is_hung.wait_for(|is_hung| !is_hung).await.ok()?;
         let session = pushes.message().await.ok()??.hello.unwrap().session;
         let (rooms, mut said) = mpsc::channel(16);
-        let done = {
+        let known = {
             let mut state = self.0.state.lock();
             state.opened += 1;
             state.rooms = Some(rooms);
-            *state.sessions.entry(session.clone()).or_default()
+            state.sessions.entry(session.clone()).or_default().clone()
         };
         let greeting = Reports {
             hello: Some(nature.hello.clone()),
-            done,
+            done: known.last,
+            refused: known.refused,
             ..Reports::default()
         };
         reports.send(Ok(greeting)).await.ok()?;
@@ -254,13 +262,13 @@ impl StreamComet {
         state.returned = state.returned.max(pushed.rooms_version);
         state.beats = state.beats.max(pushed.beat);
         state.messages += usize::from(!pushed.items.is_empty());
-        let last = state.sessions.entry(session.to_owned()).or_default();
+        let session = state.sessions.entry(session.to_owned()).or_default();
         let mut refused = Vec::new();
         for item in pushed.items {
-            if item.id <= *last {
+            if item.id <= session.last {
                 continue;
             }
-            *last = item.id;
+            session.last = item.id;
             let (id, at) = (item.id, Instant::now());
             let carried = Carried { at, item };
             if carried
@@ -274,9 +282,13 @@ impl StreamComet {
                 state.carried.push(carried);
             }
         }
+        session.refused.extend(refused.iter().cloned());
         let is_mute = *self.0.is_mute.borrow();
+        if is_mute {
+            refused.clear();
+        }
         Reports {
-            done: if is_mute { 0 } else { *last },
+            done: if is_mute { 0 } else { session.last },
             refused,
             beat: pushed.beat,
             ..Reports::default()

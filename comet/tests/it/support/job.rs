@@ -57,6 +57,7 @@ impl TestJob {
         let greeting = Reports {
             hello: first.hello.clone(),
             done: first.done,
+            refused: first.refused.clone(),
             ..Reports::default()
         };
         assert_eq!(first, greeting, "a job looks for nothing else in it");
@@ -66,7 +67,7 @@ impl TestJob {
             pushes,
             reports,
             done: first.done,
-            refused: Vec::new(),
+            refused: first.refused,
             beat: 0,
             changes: VecDeque::new(),
             acknowledges: true,
@@ -87,16 +88,16 @@ impl TestJob {
     pub(crate) async fn report(&mut self) -> Result<Option<Reports>, Status> {
         let report = soon("a report", self.reports.message()).await?;
         if let Some(report) = &report {
-            self.done = self.done.max(report.done);
-            self.refused.extend(report.refused.iter().cloned());
-            self.beat = self.beat.max(report.beat);
-            self.take(report.rooms.clone()).await;
+            self.take(report).await;
         }
         Ok(report)
     }
 
-    async fn take(&mut self, rooms: Option<RoomChanges>) {
-        if let Some(rooms) = rooms {
+    async fn take(&mut self, report: &Reports) {
+        self.done = self.done.max(report.done);
+        self.refused.extend(report.refused.iter().cloned());
+        self.beat = self.beat.max(report.beat);
+        if let Some(rooms) = report.rooms.clone() {
             if self.acknowledges {
                 self.acknowledge(rooms.version).await;
             }
@@ -147,7 +148,7 @@ impl TestJob {
                 value = &mut other => return value,
                 report = self.reports.message() => {
                     let report = report.expect("the stream goes on").expect("a report");
-                    self.take(report.rooms).await;
+                    self.take(&report).await;
                 }
                 () = tokio::time::sleep(Duration::from_secs(20)) => panic!("nothing happens"),
             }
@@ -180,6 +181,15 @@ pub(crate) fn to_all(id: u64, body: &[u8]) -> Item {
         speed: 0,
     };
     item(id, body, Target::All(all))
+}
+
+/// Takes a second for each connection, none of which accepts it.
+pub(crate) fn to_all_slowly(id: u64) -> Item {
+    let all = All {
+        operation: 2000,
+        speed: 1,
+    };
+    item(id, b"slow", Target::All(all))
 }
 
 fn item(id: u64, body: &[u8], target: Target) -> Item {
