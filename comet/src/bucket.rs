@@ -90,8 +90,8 @@ impl Swept<'_> {
 pub enum Registered {
     /// It is the key's connection now; the one it replaced must be closed.
     New(Slot, Option<Arc<Connection>>),
-    /// A later login holds the key already.
-    Outdated,
+    /// A later login holds the key already, in this slot.
+    Outdated(Slot),
 }
 
 #[derive(Debug, Default)]
@@ -145,15 +145,15 @@ impl Buckets {
             idle_ticks: deadlines.idle_ticks,
         };
         if let Some(index) = found {
-            let current = &mut entries[index as usize];
-            if current.connection.id() > entry.connection.id() {
-                return Registered::Outdated;
-            }
-            let replaced = std::mem::replace(current, entry);
             let slot = Slot {
                 bucket: number,
                 index,
             };
+            let current = &mut entries[index as usize];
+            if current.connection.id() > entry.connection.id() {
+                return Registered::Outdated(slot);
+            }
+            let replaced = std::mem::replace(current, entry);
             return Registered::New(slot, Some(replaced.connection));
         }
         let index =

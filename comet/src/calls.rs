@@ -282,7 +282,8 @@ fn outcome<T>(result: &Result<T, Status>) -> &'static str {
 /// When a call may be made again.
 #[derive(Clone, Copy, Debug)]
 enum Repeat {
-    /// Twice is as good as once.
+    /// Twice is as good as once: also when the logic that was asked says that it
+    /// cannot, or has too much to do, as another may be able to.
     IfUnavailable,
     /// Twice would be one too many.
     IfUnsent,
@@ -291,7 +292,10 @@ enum Repeat {
 impl Repeat {
     fn may(self, status: &Status) -> bool {
         match self {
-            Self::IfUnavailable => status.code() == Code::Unavailable || is_transport(status),
+            Self::IfUnavailable => {
+                matches!(status.code(), Code::Unavailable | Code::ResourceExhausted)
+                    || is_transport(status)
+            }
             Self::IfUnsent => is_unconnected(status),
         }
     }

@@ -24,9 +24,12 @@ use crate::event_loop::Place;
 use crate::hub::Hub;
 use crate::renewals;
 use crate::session::Grant;
-use crate::tally::Tally;
 use crate::task::{Serve, expiry};
 use crate::transport::{Framing, Goodbye, Incoming, Stream, upgrade};
+
+mod connecting;
+
+use connecting::Connecting;
 
 /// Bytes read at once before the login.
 const READ_BYTES: usize = 1 << 10;
@@ -133,8 +136,8 @@ impl<S: Stream, F: Framing> Client<S, F> {
         };
         let number = self.hub.logins.next();
         let cookie = std::mem::take(&mut self.cookie);
-        match self.hub.calls.connect(number, token, cookie, false).await {
-            Ok(login) => self.serve(number, header, login),
+        match Connecting::new(&self.hub, number, token, cookie).await {
+            Ok(login) => Ok(self.serve(number, header, login)),
             Err(status) => {
                 tracing::debug!(error = status.message(), "login failed");
                 let reason = if is_refusal(&status) {
@@ -221,7 +224,7 @@ impl<S: Stream, F: Framing> Client<S, F> {
     }
 
     /// Registers the connection, which goes on from here.
-    fn serve(self, number: u64, header: Header, login: Login) -> Result<Serve<F, S::Io>, Failed> {
+    fn serve(self, number: u64, header: Header, login: Login) -> Serve<F, S::Io> {
         let hub = self.hub;
         let now = hub.now();
         let reply = login.reply;
@@ -261,9 +264,10 @@ impl<S: Stream, F: Framing> Client<S, F> {
                 }
                 slot
             }
-            Registered::Outdated => {
-                connection.outgoing().end(&mut Tally::default());
-                return Err(Failed::Closed(CloseReason::Replaced));
+            Registered::Outdated(slot) => {
+                // It is told so, once it has its answer.
+                connection.close(CloseReason::Replaced);
+                slot
             }
         };
         if hub.accepting.is_cancelled() {
@@ -273,6 +277,7 @@ impl<S: Stream, F: Framing> Client<S, F> {
         hub.metrics.connections.inc();
         let join = match reply.room_id.as_str() {
             "" => None,
+            _ if connection.closing() == Some(CloseReason::Replaced) => None,
             // As with a change of room: in none, and answered.
             room if !hub.session_limits().allow_room(room) => {
                 hub.metrics.rooms_refused.inc();
@@ -292,7 +297,7 @@ impl<S: Stream, F: Framing> Client<S, F> {
             self.permit,
         );
         serve.answer_login(join);
-        Ok(serve)
+        serve
     }
 }
 

@@ -45,21 +45,31 @@ pub(crate) async fn renew(hub: Arc<Hub>, due: mpsc::Receiver<Due>) {
 }
 
 async fn renew_one(hub: &Hub, due: Due) {
+    tokio::select! {
+        () = ask_to_renew(hub, due) => {}
+        () = hub.serving.cancelled() => {}
+    }
+}
+
+async fn ask_to_renew(hub: &Hub, due: Due) {
     // Of a connection that has ended meanwhile nothing may be bound again.
     let Some(identity) = hub.buckets.identity(due.slot, &due.connection) else {
         return;
     };
     let number = due.connection.id();
-    let renewed = tokio::select! {
-        renewed = hub.calls.heartbeat(number, identity) => renewed,
-        () = hub.serving.cancelled() => return,
-    };
+    let renewed = hub.calls.heartbeat(number, identity.clone()).await;
     if renewed.is_err() {
         hub.metrics.renewals_failed.inc();
         let late = rand::rng().random_range(0..ticks(RETRY_MIN));
         let again = hub.now().after(RETRY_MIN).0.saturating_add(late);
         let again = Tick(again);
         hub.buckets.set_renewal(due.slot, &due.connection, again);
+    }
+    // The Disconnect of a connection that ended during the call may have come before
+    // it, and the key is bound to nobody. A newer connection that has the key here
+    // could lose it: Go logics compare no numbers.
+    if hub.buckets.get(&identity.key).is_none() {
+        hub.calls.disconnect(number, identity).await;
     }
 }
 

@@ -162,13 +162,14 @@ impl Logic for Rpc {
         let measured = self.measure(RpcMethod::Disconnect);
         let connection = metadata::connection(request.metadata());
         let DisconnectReq { mid, key, server } = request.into_inner();
+        self.core.nodes.called(&server);
         let result = self
             .core
             .sessions
             .unbind_if(mid, &key, &server, connection)
             .await
             .map(|has| small(DisconnectReply { has }))
-            .map_err(|error| unknown(&error));
+            .map_err(|error| unavailable(&error));
         measured.end(result)
     }
 
@@ -179,6 +180,7 @@ impl Logic for Rpc {
         let measured = self.measure(RpcMethod::Heartbeat);
         let connection = metadata::connection(request.metadata()).unwrap_or_default();
         let HeartbeatReq { mid, key, server } = request.into_inner();
+        self.core.nodes.called(&server);
         let result = self
             .core
             .sessions
@@ -190,7 +192,7 @@ impl Logic for Rpc {
             })
             .await
             .map(|()| small(HeartbeatReply {}))
-            .map_err(|error| unknown(&error));
+            .map_err(|error| unavailable(&error));
         measured.end(result)
     }
 
@@ -219,7 +221,7 @@ impl Logic for Rpc {
                 self.add_epoch(response.metadata_mut()).await;
                 Ok(response)
             }
-            Err(error) => Err(unknown(&error)),
+            Err(error) => Err(unavailable(&error)),
         };
         measured.end(result)
     }
@@ -293,8 +295,7 @@ impl From<ConnectError> for Status {
             ConnectError::Auth(error @ AuthError::Unavailable(_)) => {
                 Self::unavailable(error.to_string())
             }
-            // To a comet an unknown error is a refusal, as goim's logic words it.
-            ConnectError::Sessions(error) => Self::internal(error.to_string()),
+            ConnectError::Sessions(error) => unavailable(&error),
             ConnectError::Shed(error) => Self::resource_exhausted(error.to_string()),
         }
     }
@@ -314,8 +315,9 @@ fn seed(connection: u64, login: &ConnectReq) -> Vec<u8> {
     [&number[..], &with_lengths.concat()].concat()
 }
 
-fn unknown(error: &SessionsError) -> Status {
-    Status::unknown(error.to_string())
+/// Another logic may reach the sessions: none of these calls does harm twice.
+fn unavailable(error: &SessionsError) -> Status {
+    Status::unavailable(error.to_string())
 }
 
 /// The idle deadline of a connection, in nanoseconds. Never 0, which would

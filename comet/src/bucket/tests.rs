@@ -21,7 +21,7 @@ fn register(buckets: &Buckets, connection: &Arc<Connection>) -> Registered {
 fn slot(registered: &Registered) -> Slot {
     match registered {
         Registered::New(slot, _) => *slot,
-        Registered::Outdated => panic!("outdated"),
+        Registered::Outdated(_) => panic!("outdated"),
     }
 }
 
@@ -73,7 +73,7 @@ fn an_older_login_does_not_replace_a_later_one() {
     register(&buckets, &connection(2, "dev-1"));
 
     let registered = register(&buckets, &connection(1, "dev-1"));
-    assert!(matches!(registered, Registered::Outdated));
+    assert!(matches!(registered, Registered::Outdated(_)));
 }
 
 #[test]

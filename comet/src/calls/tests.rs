@@ -114,14 +114,16 @@ fn identity() -> Identity {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_login_is_asked_again_as_the_same_one_when_logic_is_away() {
-    let logic = Failing::times(2, Code::Unavailable);
-    let calls = calls(&logic);
+async fn a_login_is_asked_again_as_the_same_one_when_logic_cannot_answer_it() {
+    for code in [Code::Unavailable, Code::ResourceExhausted] {
+        let logic = Failing::times(2, code);
+        let calls = calls(&logic);
 
-    connect(&calls).await.expect("answered in the end");
+        connect(&calls).await.expect("answered in the end");
 
-    assert_eq!(*logic.numbers.lock(), [Some(7); 3]);
-    assert_eq!(calls.metrics.logic_retries.get(), 2);
+        assert_eq!(*logic.numbers.lock(), [Some(7); 3]);
+        assert_eq!(calls.metrics.logic_retries.get(), 2);
+    }
 }
 
 #[tokio::test(start_paused = true)]

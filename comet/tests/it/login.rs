@@ -1,10 +1,12 @@
 //! Logging in, staying, and leaving.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use halley_proto::halley::node::Grant;
 use halley_wire::{AuthBody, Op};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 use crate::support::{Client, Closed, Node, eventually};
 
@@ -47,6 +49,51 @@ async fn a_refused_login_gets_no_reply() {
     websocket.send(Op::AUTH, b"not json").await;
     assert_eq!(websocket.closed().await, Closed(Some(4001)));
     assert_eq!(node.metric("handshakes_total", &["auth_failed"]), 2);
+}
+
+/// Asks logic for a login that it does not answer before the gate is opened.
+async fn held_back(node: &Node, client: &mut Client) -> Arc<Semaphore> {
+    let gate = Arc::new(Semaphore::new(0));
+    node.logic.state.lock().gate = Some(Arc::clone(&gate));
+    let auth = AuthBody {
+        key: "a".to_owned(),
+        ..AuthBody::default()
+    };
+    client.send(Op::AUTH, auth.to_json().as_ref()).await;
+    eventually("logic is asked", || node.logic.state.lock().connecting == 1).await;
+    node.logic.state.lock().gate = None;
+    gate
+}
+
+#[tokio::test]
+async fn a_login_that_a_newer_one_overtakes_is_told_so() {
+    let node = Node::start().await;
+    let mut older = node.websocket().await;
+    let gate = held_back(&node, &mut older).await;
+    let mut newer = node.log_in("a", "live://1").await;
+
+    gate.add_permits(1);
+
+    assert_eq!(older.closed().await, Closed(Some(4004)));
+    assert_eq!(newer.online().await, 1);
+    node.push(&["a"], 1000, b"for the newer one").await;
+    assert_eq!(newer.next().await.body, "for the newer one");
+}
+
+#[tokio::test]
+async fn a_login_that_nobody_waits_for_any_more_binds_nothing_for_good() {
+    let node = Node::start_with(|config| {
+        config.handshake.timeout = Duration::from_millis(100);
+    })
+    .await;
+    let mut client = node.tcp().await;
+    let gate = held_back(&node, &mut client).await;
+    client.closed().await;
+
+    gate.add_permits(1);
+
+    eventually("unbound", || node.logic.state.lock().disconnects.len() == 1).await;
+    assert!(node.logic.state.lock().bound.is_empty());
 }
 
 #[tokio::test]

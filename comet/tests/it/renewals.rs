@@ -1,11 +1,13 @@
 //! Bindings are renewed, and all of them when logic has lost its sessions.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::support::{Node, eventually};
+use crate::support::{Node, PATIENCE, eventually};
 
 const CLIENTS: usize = 40;
 
@@ -85,6 +87,28 @@ async fn a_renewal_that_fails_is_tried_again_soon() {
 
     eventually("all are renewed", || node.renewed().len() == CLIENTS).await;
     assert_eq!(node.metric("renewals_failed_total", &[]), 10);
+}
+
+#[tokio::test]
+async fn a_renewal_that_comes_after_the_end_binds_nothing_for_good() {
+    let node = Node::start_with(|config| config.logic.deadline = PATIENCE).await;
+    node.logic.state.lock().epoch = Some(1);
+    let client = node.log_in("a", "").await;
+    node.exchanged().await;
+    let gate = Arc::new(Semaphore::new(0));
+    node.logic.state.lock().heartbeat_gate = Some(Arc::clone(&gate));
+    node.logic.state.lock().epoch = Some(2);
+    eventually("it is renewed", || node.logic.state.lock().renewing == 1).await;
+    drop(client);
+    let disconnects = || node.logic.state.lock().disconnects.len();
+    eventually("its end is told", || disconnects() == 1).await;
+    assert!(node.logic.state.lock().bound.is_empty());
+
+    gate.add_permits(1);
+
+    eventually("its end is told again", || disconnects() == 2).await;
+    assert_eq!(node.renewed().len(), 1);
+    assert!(node.logic.state.lock().bound.is_empty());
 }
 
 #[tokio::test]

@@ -169,7 +169,7 @@ async fn a_tls_client_that_does_not_read_is_closed_and_counted() {
 #[tokio::test]
 async fn a_tls_client_that_takes_its_records_slowly_is_not_closed() {
     let authority = Authority::new();
-    let deadline = Duration::from_millis(500);
+    let deadline = Duration::from_secs(2);
     let node = authority
         .node_with(|config| {
             config.socket.send_buffer_bytes = 4096;
@@ -186,8 +186,9 @@ async fn a_tls_client_that_takes_its_records_slowly_is_not_closed() {
     node.push(&["slow"], 1000, &message).await;
 
     let mut left = message.len() + HEADER_BYTES;
-    let mut portion = vec![0; 2_000];
-    let mut period = interval(deadline / 5);
+    // A record of 16 KiB, which is read at once, lasts for most of a deadline.
+    let mut portion = vec![0; 1_100];
+    let mut period = interval(deadline / 20);
     while left > 0 {
         period.tick().await;
         let some = left.min(portion.len());

@@ -145,7 +145,7 @@ async fn a_login_fails_when_the_sessions_do() {
 
     let status = client.connect("comet-1", None, "{}").await.unwrap_err();
 
-    assert_eq!(status.code(), Code::Internal);
+    assert_eq!(status.code(), Code::Unavailable);
     assert_eq!(
         node.metric("halley_logic_connects_total{outcome=\"sessions_failed\"}"),
         1

@@ -71,7 +71,8 @@ pub struct Target {
 ///
 /// Of two nodes taken at random the one with fewer calls under way is asked:
 /// nearly as even as always asking the least busy one, without everybody running
-/// to it at once. A node that hangs gathers calls and is avoided; one that fails
+/// to it at once. A node that hangs gathers calls and is avoided, and so is for a
+/// second one that says that it cannot do its work now; one that fails
 /// several times in a row is left alone for a while and then tried with one
 /// call. A call that could not be sent ends with an error; whether it may be
 /// sent again only its caller knows, and [`Tried`] makes sure that another node
@@ -132,15 +133,16 @@ impl Shared {
         let is_new = |peer: &Peer| tried.is_none_or(|tried| !tried.contains(&peer.addr));
         // In the order of preference; a node that is asked again, or is about to
         // end, may still answer.
-        let chosen = pick(&peers.list, |peer| {
-            !peer.is_draining() && is_new(peer) && peer.breaker.is_admitting(now)
-        })
-        .or_else(|| {
-            pick(&peers.list, |peer| {
-                is_new(peer) && peer.breaker.is_admitting(now)
+        let is_good =
+            |peer: &Peer| !peer.is_draining() && is_new(peer) && peer.breaker.is_admitting(now);
+        let chosen = pick(&peers.list, |peer| is_good(peer) && !peer.is_troubled(now))
+            .or_else(|| pick(&peers.list, is_good))
+            .or_else(|| {
+                pick(&peers.list, |peer| {
+                    is_new(peer) && peer.breaker.is_admitting(now)
+                })
             })
-        })
-        .or_else(|| pick(&peers.list, |peer| peer.breaker.is_admitting(now)));
+            .or_else(|| pick(&peers.list, |peer| peer.breaker.is_admitting(now)));
         let call = chosen.and_then(|peer| Call::start(self, peer, now));
         let Some(call) = call else {
             let text = format!(

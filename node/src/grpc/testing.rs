@@ -33,6 +33,8 @@ pub(crate) struct Node {
     pub(crate) is_silent: watch::Sender<bool>,
     /// The answers' bodies do not end until this is false.
     pub(crate) is_slow: watch::Sender<bool>,
+    /// Every answer is that it cannot do its work.
+    pub(crate) is_unable: Arc<AtomicBool>,
     is_away: Arc<AtomicBool>,
     calls: Arc<AtomicUsize>,
     _end: DropGuard,
@@ -48,7 +50,9 @@ impl Node {
             calls: Arc::default(),
             is_silent: is_silent.subscribe(),
             is_slow: is_slow.subscribe(),
+            is_unable: Arc::default(),
         };
+        let is_unable = Arc::clone(&answers.is_unable);
         let calls = Arc::clone(&answers.calls);
         let end = CancellationToken::new();
         let (away, accepting) = (Arc::clone(&is_away), trust.clone());
@@ -74,6 +78,7 @@ impl Node {
             addr: addr.to_string(),
             is_silent,
             is_slow,
+            is_unable,
             is_away,
             calls,
             _end: end.drop_guard(),
@@ -156,6 +161,7 @@ struct Answers {
     calls: Arc<AtomicUsize>,
     is_silent: watch::Receiver<bool>,
     is_slow: watch::Receiver<bool>,
+    is_unable: Arc<AtomicBool>,
 }
 
 impl NamedService for Answers {
@@ -173,6 +179,10 @@ impl Service<http::Request<Body>> for Answers {
 
     fn call(&mut self, _request: http::Request<Body>) -> Self::Future {
         self.calls.fetch_add(1, Ordering::Relaxed);
+        if self.is_unable.load(Ordering::Relaxed) {
+            let unable = Status::unavailable("backend is away").into_http();
+            return Box::pin(std::future::ready(Ok(unable)));
+        }
         let (mut is_silent, mut is_slow) = (self.is_silent.clone(), self.is_slow.clone());
         Box::pin(async move {
             let _ = is_silent.wait_for(|is_silent| !is_silent).await;

@@ -32,6 +32,10 @@ pub(crate) struct State {
     pub(crate) disconnects: Vec<DisconnectReq>,
     /// When bindings were renewed, and of which connections.
     pub(crate) heartbeats: Vec<(Instant, u64)>,
+    /// Heartbeats, answered or not.
+    pub(crate) renewing: usize,
+    /// What each of them takes a permit of.
+    pub(crate) heartbeat_gate: Option<Arc<Semaphore>>,
     /// So many heartbeats fail.
     pub(crate) heartbeats_failing: usize,
     pub(crate) epoch: Option<u64>,
@@ -44,7 +48,9 @@ pub(crate) struct State {
     /// Nanoseconds; 0: eight minutes.
     pub(crate) heartbeat_ns: i64,
     pub(crate) is_hung: bool,
-    /// What each login takes a permit of.
+    /// Logins, answered or not.
+    pub(crate) connecting: usize,
+    /// What each of them takes a permit of.
     pub(crate) gate: Option<Arc<Semaphore>>,
     /// The same for what clients send.
     pub(crate) receive_gate: Option<Arc<Semaphore>>,
@@ -67,7 +73,11 @@ impl Logic for TestLogic {
         request: Request<ConnectReq>,
     ) -> Result<Response<ConnectReply>, Status> {
         self.maybe_hang().await;
-        let gate = self.state.lock().gate.clone();
+        let gate = {
+            let mut state = self.state.lock();
+            state.connecting += 1;
+            state.gate.clone()
+        };
         if let Some(gate) = gate {
             gate.acquire().await.expect("it stays open").forget();
         }
@@ -118,12 +128,22 @@ impl Logic for TestLogic {
         request: Request<HeartbeatReq>,
     ) -> Result<Response<HeartbeatReply>, Status> {
         let number = metadata::connection(request.metadata()).expect("comet numbers connections");
+        let gate = {
+            let mut state = self.state.lock();
+            state.renewing += 1;
+            state.heartbeat_gate.clone()
+        };
+        if let Some(gate) = gate {
+            gate.acquire().await.expect("it stays open").forget();
+        }
         let mut state = self.state.lock();
         if state.heartbeats_failing > 0 {
             state.heartbeats_failing -= 1;
             return Err(Status::internal("not now"));
         }
         state.heartbeats.push((Instant::now(), number));
+        let key = request.into_inner().key;
+        state.bound.entry(key).or_insert(number);
         Ok(Response::new(HeartbeatReply {}))
     }
 

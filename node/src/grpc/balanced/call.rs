@@ -4,8 +4,8 @@ use std::task::{Context, Poll, ready};
 
 use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
 use tokio::time::Instant;
-use tonic::Status;
 use tonic::body::Body;
+use tonic::{Code, Status};
 use tracing::{info, warn};
 
 use super::Shared;
@@ -43,6 +43,10 @@ impl Call {
     /// of the answer ends.
     pub(super) fn answered(mut self, response: http::Response<Body>) -> http::Response<Body> {
         self.judge(Permit::success);
+        let status = Status::from_header_map(response.headers());
+        if status.is_some_and(|status| status.code() == Code::Unavailable) {
+            self.peer.set_troubled();
+        }
         let in_flight = self.in_flight.take();
         response.map(|body| Body::new(Counted { body, in_flight }))
     }

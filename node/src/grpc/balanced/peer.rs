@@ -1,8 +1,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::breaker::{Breaker, Limits};
 use crate::grpc::Connection;
+
+/// How long a node that cannot do its work is avoided.
+const TROUBLED_FOR: Duration = Duration::from_secs(1);
 
 /// One node of several.
 pub(super) struct Peer {
@@ -11,6 +18,8 @@ pub(super) struct Peer {
     pub(super) breaker: Arc<Breaker>,
     draining: AtomicBool,
     in_flight: AtomicUsize,
+    /// When it said last that it cannot do its work.
+    troubled: Mutex<Option<Instant>>,
 }
 
 impl Peer {
@@ -21,6 +30,7 @@ impl Peer {
             breaker: Breaker::new(limits),
             draining: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
+            troubled: Mutex::default(),
         }
     }
 
@@ -30,6 +40,17 @@ impl Peer {
 
     pub(super) fn set_draining(&self, draining: bool) {
         self.draining.store(draining, Ordering::Relaxed);
+    }
+
+    /// Whether it said lately that it cannot do its work, as when its backend is
+    /// away: quick to answer, it would be taken for idle.
+    pub(super) fn is_troubled(&self, now: Instant) -> bool {
+        let since = *self.troubled.lock();
+        since.is_some_and(|since| now < since + TROUBLED_FOR)
+    }
+
+    pub(super) fn set_troubled(&self) {
+        *self.troubled.lock() = Some(Instant::now());
     }
 
     /// Calls whose responses have not ended.

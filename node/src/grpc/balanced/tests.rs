@@ -1,4 +1,5 @@
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tonic::Code;
@@ -151,6 +152,29 @@ async fn a_node_that_fails_is_left_alone_and_then_tried_with_one_call() {
         .await
         .expect("a probe in time");
     assert!(setup.shows(r#"halley_grpc_nodes{service="test",state="ready"} 2"#));
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_do_its_work_is_asked_once_in_a_while() {
+    let (unable, other) = (node().await, node().await);
+    let setup = Setup::of(&[&unable, &other]);
+    unable.is_unable.store(true, Ordering::Relaxed);
+    let started = Instant::now();
+
+    for _ in 0..MANY {
+        setup.call().await.expect("an answer");
+    }
+
+    let seconds = usize::try_from(started.elapsed().as_secs()).unwrap();
+    assert!(unable.calls() <= 1 + seconds, "{}", unable.calls());
+
+    // Those that are all unable are all asked.
+    other.is_unable.store(true, Ordering::Relaxed);
+    let before = (unable.calls(), other.calls());
+    for _ in 0..MANY {
+        assert_eq!(setup.call().await, Ok(Code::Unavailable));
+    }
+    assert!(unable.calls() > before.0 && other.calls() > before.1);
 }
 
 #[tokio::test]
