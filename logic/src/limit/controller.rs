@@ -9,6 +9,9 @@ use crate::config::LimitConfig;
 const QUIET_WINDOWS: u32 = 600;
 /// The most that one window takes off.
 const SHRINK_MIN: f64 = 0.5;
+/// Windows at the smallest limit until calls are only as slow as the backend:
+/// those that end in the first ones still waited behind many.
+const SETTLING_WINDOWS: u32 = 5;
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub(super) struct Controller {
     /// those since, in seconds.
     quickest: [f64; 2],
     quiet: u32,
+    /// Windows in a row at the smallest limit.
+    settled: u32,
 }
 
 impl Controller {
@@ -27,6 +32,7 @@ impl Controller {
             limit: count(config.initial),
             quickest: [f64::INFINITY; 2],
             quiet: 0,
+            settled: 0,
             config,
         }
     }
@@ -39,6 +45,8 @@ impl Controller {
         let is_full = peak >= self.limit * 0.9;
         self.remember(mean, is_full);
         let allowed = self.allowed();
+        let is_least = mean > allowed && self.limit <= min && peak <= self.limit;
+        self.settled = if is_least { self.settled + 1 } else { 0 };
         if mean <= allowed {
             // Room that nobody uses says nothing about what would happen if it
             // were used.
@@ -48,7 +56,7 @@ impl Controller {
         } else if self.limit > min {
             let shrunk = self.limit.min(peak) * (allowed / mean).max(SHRINK_MIN);
             self.limit = shrunk.max(min);
-        } else {
+        } else if self.settled > SETTLING_WINDOWS {
             // So little cannot be what takes so long: the backend has become
             // slower by itself.
             self.quickest = [mean; 2];

@@ -206,3 +206,24 @@ async fn calls_that_say_nothing_are_not_measured() {
     assert_eq!(calls(MS, true).await, config().initial, "room is not used");
     assert_eq!(calls(100 * MS, true).await, config().min);
 }
+
+#[test]
+fn what_calls_of_before_took_is_not_how_slow_the_backend_is() {
+    let config = config();
+    let mut controller = Controller::new(config.clone());
+    let mut windows = |count: u32, mean: Duration, peak: usize| {
+        let mut limit = 0;
+        for _ in 0..count {
+            limit = controller.adjust(mean, peak);
+        }
+        limit
+    };
+    windows(100, MS, 64);
+    // All that was taken on waits for a backend that has nearly stopped.
+    assert_eq!(windows(20, 1000 * MS, 1800), config.min);
+    assert_eq!(windows(20, 2000 * MS, 1000), config.min, "still waiting");
+
+    let settled = windows(10, 100 * MS, config.min);
+    assert!(settled > config.min, "as slow as it is by itself");
+    assert_eq!(windows(20, 1000 * MS, settled), config.min);
+}

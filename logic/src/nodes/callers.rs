@@ -6,9 +6,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// A comet that called this lately lives. Those that do, call every second; a
-/// registry lists a new one within seconds.
-const CALL_COUNTS: Duration = Duration::from_secs(10);
+/// A comet that called this lately lives. Those that do, call every second, but
+/// one logic each time; a registry lists a new one within seconds.
+const CALL_COUNTS: Duration = Duration::from_secs(30);
 
 /// When each called last.
 #[derive(Debug, Default)]
