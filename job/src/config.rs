@@ -12,7 +12,7 @@ pub use check::ConfigError;
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Lanes of each comet that is delivered to by calls: calls to it that may
-    /// be under way at a time.
+    /// be under way at a time, besides one for everyone.
     pub lanes: u32,
     /// Parts of records that wait in one lane, of a comet in this process.
     pub lane_parts_max: usize,
@@ -23,8 +23,9 @@ pub struct Config {
     /// Bytes of messages in them.
     pub link_bytes_max: usize,
     /// How long a full queue may keep the log from being read while there are
-    /// other comets; what comes for it later, while it stays full, is dropped.
-    /// That of an only comet may do so until the push's deadline.
+    /// other comets; what comes for it later and finds no room, until it was less
+    /// than half full, is dropped. That of an only comet may do so until the push's
+    /// deadline, but not with broadcasts to a comet in this process.
     #[serde(with = "humantime_serde")]
     pub queue_wait: Duration,
     /// Messages of one call or item.

@@ -1,5 +1,6 @@
 //! Delivery by calls: queues of parts for one comet that each are worked off by
-//! one task in order. The key or the room decides the lane.
+//! one task in order. The key or the room decides the lane; broadcasts, for which
+//! a comet may have no place for long, have one to themselves.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ const WAIT_MIN: Duration = Duration::from_millis(1);
 
 /// The lanes of one comet.
 pub(crate) struct Lanes {
+    /// The last one is for broadcasts.
     inlets: Vec<Inlet>,
     keys_per_call_max: usize,
     workers: Vec<JoinHandle<VecDeque<Part>>>,
@@ -39,6 +41,11 @@ struct Worker {
 }
 
 impl Lanes {
+    /// The lanes of each comet.
+    pub(crate) fn count(config: &Config) -> usize {
+        config.lanes.max(1) as usize + 1
+    }
+
     /// Starts lanes, each with `bounds` of what waits. Their tasks end with `now`,
     /// which returns what they have to the log, or when the lanes are dropped and
     /// everything is delivered.
@@ -64,7 +71,7 @@ impl Lanes {
             };
             (inlet, tracker.spawn(worker.run(stop.clone())))
         };
-        let (inlets, workers) = (0..config.lanes.max(1)).map(start).unzip();
+        let (inlets, workers) = (0..Self::count(config)).map(start).unzip();
         Self {
             inlets,
             keys_per_call_max,
@@ -82,7 +89,7 @@ impl Lanes {
     pub(crate) fn deal(&self, part: Part, mut give: impl FnMut(&Arc<Queue>, Part)) {
         let lane = match part.target {
             Target::Room => self.lane_of(&part.record.msg.room),
-            Target::Everyone => self.lane_of(&part.record.msg.operation.to_string()),
+            Target::Everyone => self.broadcasts(),
             Target::AllKeys | Target::Keys(_) => {
                 let lane_of = |key: &str| self.lane_of(key);
                 return part.divide(lane_of, self.keys_per_call_max, |lane, part| {
@@ -121,8 +128,12 @@ impl Lanes {
     }
 
     fn lane_of(&self, key: &str) -> usize {
-        let lanes = u32::try_from(self.inlets.len()).unwrap_or(u32::MAX);
+        let lanes = u32::try_from(self.broadcasts()).unwrap_or(u32::MAX);
         partition(key.as_bytes(), lanes) as usize
+    }
+
+    fn broadcasts(&self) -> usize {
+        self.inlets.len() - 1
     }
 }
 

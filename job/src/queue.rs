@@ -48,7 +48,9 @@ struct State {
     is_closed: bool,
     /// No part is ever going to be taken out.
     has_ended: bool,
-    /// It stayed full for as long as it may, and was not seen half empty since.
+    /// It was full then, and has not recovered since.
+    full_since: Option<Instant>,
+    /// It stayed full for as long as it may.
     is_stalled: bool,
 }
 
@@ -70,7 +72,7 @@ pub(crate) enum Refused {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Patience {
     None,
-    /// Once, until it has recovered.
+    /// From when it became full, until it has recovered.
     UpTo(Duration),
     UntilDeadline,
 }
@@ -105,9 +107,11 @@ impl Queue {
             return Err(Refused::Ended);
         }
         if state.is_full(self.bounds) {
+            state.full_since.get_or_insert_with(Instant::now);
             return Err(Refused::Full(part));
         }
-        if state.parts.len() <= self.bounds.parts_max / 2 {
+        if state.has_recovered(self.bounds) {
+            state.full_since = None;
             state.is_stalled = false;
         }
         state.bytes += bytes(&part);
@@ -134,10 +138,11 @@ impl Queue {
         let deadline = part.record.deadline;
         let until = match patience {
             Patience::UntilDeadline => deadline,
-            Patience::UpTo(wait) if !self.state.lock().is_stalled => {
-                deadline.min(Instant::now() + wait)
+            Patience::UpTo(wait) => {
+                let full_since = self.state.lock().full_since;
+                deadline.min(full_since.unwrap_or_else(Instant::now) + wait)
             }
-            Patience::UpTo(_) | Patience::None => {
+            Patience::None => {
                 part.end(Outcome::QueueFull);
                 return true;
             }
@@ -162,7 +167,7 @@ impl Queue {
     }
 
     /// Waits for room; `false` if that was long enough.
-    async fn has_freed(&self, until: Instant) -> bool {
+    pub(crate) async fn has_freed(&self, until: Instant) -> bool {
         tokio::select! {
             () = self.freed.notified() => true,
             () = self.hurried.notified() => false,
@@ -279,6 +284,12 @@ impl Queue {
 impl State {
     fn is_full(&self, bounds: Bounds) -> bool {
         self.parts.len() >= bounds.parts_max.max(1) || self.bytes >= bounds.bytes_max.max(1)
+    }
+
+    /// Whether it is less than half full: a comet that is too slow may take half
+    /// of it at once.
+    fn has_recovered(&self, bounds: Bounds) -> bool {
+        2 * self.parts.len() < bounds.parts_max.max(1) && 2 * self.bytes < bounds.bytes_max.max(1)
     }
 
     fn note_due(&mut self, part: &Part) {

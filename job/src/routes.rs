@@ -341,7 +341,11 @@ impl Routes {
 
     fn deal(&self, route: &Route, part: Part, dealt: &mut Vec<Dealt>) {
         let patience = match &route.way {
-            // Only other comets are a reason not to wait.
+            // Rooms and keys, which have other lanes, would wait with it.
+            Way::Local(_) if part.target == PartTarget::Everyone => {
+                Patience::UpTo(self.config.queue_wait)
+            }
+            // Else only other comets are a reason not to wait.
             _ if self.live.load(Ordering::Relaxed) == 1 => Patience::UntilDeadline,
             Way::Remote(link) if link.is_away() => Patience::None,
             Way::Local(_) | Way::Remote(_) => Patience::UpTo(self.config.queue_wait),

@@ -9,6 +9,7 @@ use halley_backend::backoff::Backoff;
 use halley_proto::remote::RemoteComet;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::stream::{OpenError, Opener, Stream};
 use super::{Mode, Shared, Way, Worker, moved};
@@ -16,7 +17,8 @@ use crate::comets::Connection;
 use crate::deliver::Courier;
 use crate::lane::Lanes;
 use crate::merge::{self, Limits};
-use crate::queue::{Bounds, Patience};
+use crate::metrics::Outcome;
+use crate::queue::{Bounds, Queue, Refused};
 use crate::record::Part;
 
 /// Parts that are dealt to the lanes before anything else is looked at.
@@ -30,8 +32,10 @@ impl Worker {
         self.view.set(Mode::Calling);
         let failing = Arc::new(Notify::new());
         let lanes = self.start_lanes(connection.clone(), &failing);
-        let begun = self.flight.take();
-        deal(&lanes, begun, &self.shared).await;
+        let mut dealer = Dealer {
+            parts: self.flight.take(),
+            divided: VecDeque::new(),
+        };
 
         let shared = Arc::clone(&self.shared);
         let config = &shared.config;
@@ -39,22 +43,26 @@ impl Worker {
         let asking = ask(&opener, config.stream_retry, config.reconnect, &failing);
         tokio::pin!(asking);
         let (patience, stream) = loop {
-            let parts = self.parts.take(PASS_PARTS);
-            if !parts.is_empty() {
-                deal(&lanes, parts, &self.shared).await;
-                continue;
-            }
-            if self.parts.is_finished() {
-                // Nothing is younger than that.
-                break (config.push_deadline, None);
+            let has_dealt = dealer.deal(&lanes, &shared);
+            if has_dealt {
+                dealer.parts = self.parts.take(PASS_PARTS);
+                if !dealer.parts.is_empty() {
+                    continue;
+                }
+                if self.parts.is_finished() {
+                    // Nothing is younger than that.
+                    break (config.push_deadline, None);
+                }
             }
             tokio::select! {
-                () = self.parts.arrived() => {}
+                () = self.parts.arrived(), if has_dealt => {}
+                () = dealer.room(), if !has_dealt => {}
                 stream = &mut asking => break (config.call_timeout, Some(stream)),
                 () = moved(&mut self.aim) => break (Duration::ZERO, None),
             }
         };
-        let rest = self.end(lanes, patience, stream.is_none()).await;
+        let mut rest = self.end(lanes, patience, stream.is_none()).await;
+        rest.extend(dealer.rest());
         self.view.set(Mode::Connecting);
         self.failures = 0;
         self.flight.add(merge::calls(rest, Limits::of(config)));
@@ -94,7 +102,7 @@ impl Worker {
         let config = &shared.config;
         // Together what a stream may have under way: half of it waits, and half is
         // in calls.
-        let share = 2 * config.lanes.max(1) as usize;
+        let share = 2 * Lanes::count(config);
         let bounds = Bounds {
             parts_max: config.in_flight_parts_max / share,
             bytes_max: config.in_flight_bytes_max / share,
@@ -110,17 +118,52 @@ impl Worker {
     }
 }
 
-async fn deal(lanes: &Lanes, parts: VecDeque<Part>, shared: &Shared) {
-    let patience = Patience::UpTo(shared.config.queue_wait);
-    let mut dealt = Vec::new();
-    for part in parts {
-        lanes.deal(part, |queue, part| dealt.push((Arc::clone(queue), part)));
-        for (queue, part) in dealt.drain(..) {
-            if !queue.put(part, patience).await {
-                // A lane ends before us only if it has panicked.
-                shared.now.cancel();
+/// Parts on their way into the lanes, in their order.
+struct Dealer {
+    parts: VecDeque<Part>,
+    /// What was before them, by lane.
+    divided: VecDeque<(Arc<Queue>, Part)>,
+}
+
+impl Dealer {
+    /// Deals until a lane has no room; true if that was everything. Only this
+    /// comet waits for it: nothing is dropped before its deadline.
+    fn deal(&mut self, lanes: &Lanes, shared: &Shared) -> bool {
+        loop {
+            while let Some((queue, part)) = self.divided.pop_front() {
+                match queue.offer(part) {
+                    Ok(()) => {}
+                    // A lane ends before us only if it has panicked.
+                    Err(Refused::Ended) => shared.now.cancel(),
+                    Err(Refused::Full(part)) if part.record.deadline <= Instant::now() => {
+                        part.end(Outcome::Expired);
+                    }
+                    Err(Refused::Full(part)) => {
+                        self.divided.push_front((queue, part));
+                        return false;
+                    }
+                }
             }
+            let Some(part) = self.parts.pop_front() else {
+                return true;
+            };
+            lanes.deal(part, |queue, part| {
+                self.divided.push_back((Arc::clone(queue), part));
+            });
         }
+    }
+
+    /// Waits until the lane of the first part may have room, or the part is due.
+    async fn room(&self) {
+        if let Some((queue, part)) = self.divided.front() {
+            queue.has_freed(part.record.deadline).await;
+        }
+    }
+
+    /// What was not dealt.
+    fn rest(self) -> impl Iterator<Item = Part> {
+        let divided = self.divided.into_iter().map(|(_, part)| part);
+        divided.chain(self.parts)
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use halley_backend::push_log::PushLog as _;
 use halley_job::Config;
 use halley_proto::goim::comet::comet_server::CometServer;
+use tokio::time::Instant;
 use tonic::Status;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
@@ -174,6 +175,64 @@ async fn what_a_goim_comet_did_not_get_follows_it_to_its_new_address() {
     }
     let (_, counts) = job.drained().await;
     assert_eq!(counts.delivered, 300);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_found_no_room_in_a_lane_follows_a_goim_comet_at_once() {
+    let old = FakeComet::hung();
+    let fleet = fleet_of(&old);
+    let config = Config {
+        in_flight_parts_max: 1,
+        ..Config::default()
+    };
+    let job = fleet.start(config);
+    for number in 0..100 {
+        job.publish([to_room("live://1", number), to_keys(&["a", "b"], number)])
+            .await;
+    }
+    until(|| job.counts().records == 200).await;
+
+    let new = FakeComet::willing();
+    fleet.network.serve("elsewhere", goim(&new));
+    fleet.list([node("comet-1", "elsewhere", 2)]);
+    let listed = Instant::now();
+    job.acknowledged().await;
+
+    assert!(
+        listed.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        listed.elapsed()
+    );
+    for target in ["live://1", "a", "b"] {
+        new.assert_got(target, 0..100);
+    }
+    let (_, counts) = job.drained().await;
+    assert_eq!(counts.delivered, 300);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_only_goim_comet_that_restarts_gets_what_was_pushed_meanwhile() {
+    let back_at = Instant::now() + Duration::from_secs(3);
+    let comet = FakeComet::new(move |_, _| {
+        if Instant::now() < back_at {
+            Answer::Failed(Status::unavailable("restarting"))
+        } else {
+            Answer::Taken
+        }
+    });
+    let fleet = fleet_of(&comet);
+    let job = fleet.start(Config::default());
+
+    // More to one room than its lane holds.
+    for number in 0..1500 {
+        job.publish([to_room("live://1", number)]).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    job.acknowledged().await;
+
+    comet.assert_got("live://1", 0..1500);
+    let (_, counts) = job.drained().await;
+    assert_eq!(counts.delivered, 1500);
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,7 +11,10 @@ use halley_proto::goim::logic::PushMsg;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::support::{Answer, Asked, FakeComet, start, to_everyone, to_keys, to_room};
+use super::stream_comet::{Nature, StreamComet};
+use super::support::{
+    Answer, Asked, FakeComet, Fleet, start, to_everyone, to_keys, to_room, until,
+};
 
 #[tokio::test(start_paused = true)]
 async fn a_comet_that_comes_back_gets_what_was_pushed_meanwhile() {
@@ -156,6 +159,81 @@ async fn a_hung_comet_does_not_stop_the_others() {
     assert_eq!(counts.expired + counts.queue_full, 1000);
     // Those in its lane, those of its first call, one that waited for room.
     assert!((101..=202).contains(&counts.expired), "{counts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_comet_that_is_too_slow_does_not_set_the_pace_of_the_others() {
+    let full_by_parts = Config {
+        link_parts_max: 100,
+        in_flight_parts_max: 1,
+        ..Config::default()
+    };
+    let full_by_bytes = Config {
+        link_bytes_max: 400,
+        in_flight_parts_max: 1,
+        ..Config::default()
+    };
+    for config in [full_by_parts, full_by_bytes] {
+        let willing = StreamComet::new(Nature::of("comet-1"));
+        let slow = StreamComet::new(Nature::of("comet-2").paced(Duration::from_millis(10)));
+        let fleet = Fleet::of(&[("comet-1", &willing), ("comet-2", &slow)]);
+        let job = fleet.start(config);
+
+        // Twice what it can take, so that there is always room soon.
+        for number in 0..2000 {
+            job.publish([to_room("live://1", number)]).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let published = Instant::now();
+        until(|| willing.bodies("live://1").len() == 2000).await;
+
+        let late = published.elapsed();
+        assert!(late < Duration::from_millis(100), "{late:?}");
+        willing.assert_got("live://1", 0..2000);
+        let got = slow.bodies("live://1").len();
+        assert!(got > 500, "{got}: it gets what it can take");
+        job.acknowledged().await;
+        let (_, counts) = job.drained().await;
+        assert!(counts.queue_full > 500, "{counts:?}");
+        assert_eq!(counts.delivered + counts.queue_full, 4000, "{counts:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broadcast_without_a_place_holds_up_neither_rooms_nor_keys() {
+    let comet = FakeComet::new(|_, asked| match asked {
+        Asked::Everyone(_) => Answer::Failed(Status::resource_exhausted("too many wait")),
+        Asked::Keys(_) | Asked::Room(_) => Answer::Taken,
+    });
+    let config = Config {
+        lanes: 1,
+        lane_parts_max: 10,
+        ..Config::default()
+    };
+    let job = start(config, &[&comet]);
+    let started = Instant::now();
+
+    job.publish((0..30).map(|number| to_everyone(10, number)))
+        .await;
+    for number in 0..100 {
+        job.publish([to_room("live://1", number), to_keys(&["a"], number)])
+            .await;
+    }
+    until(|| ["live://1", "a"].map(|target| comet.bodies(target).len()) == [100, 100]).await;
+
+    // One wait for the broadcasts' full lane, and none for those after it.
+    let waited = started.elapsed();
+    assert!(waited < Duration::from_millis(1200), "{waited:?}");
+    for target in ["live://1", "a"] {
+        comet.assert_got(target, 0..100);
+    }
+    job.acknowledged().await;
+    assert_eq!(started.elapsed(), Duration::from_secs(30));
+    let (_, counts) = job.drained().await;
+    assert_eq!(counts.delivered, 200);
+    assert_eq!(counts.expired + counts.queue_full, 30);
+    // Those in the lane, and those that were taken out before.
+    assert!((11..=20).contains(&counts.expired), "{counts:?}");
 }
 
 #[tokio::test(start_paused = true)]
