@@ -136,7 +136,8 @@ pub enum GroupProtocol {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Assignment {
-    /// Only partitions that change hands stand still in a rebalance.
+    /// Only partitions that change hands stand still in a rebalance; what is
+    /// read of the others already goes on while these are settled.
     #[default]
     CooperativeSticky,
     /// As goim does; all partitions stand still in a rebalance.

@@ -163,7 +163,7 @@ impl Reader {
         consumer.resume(&list(&self.topic, &partitions))
     }
 
-    /// The outcome of what is begun comes to the callback.
+    /// What becomes of it, the statistics tell.
     fn commit(&self, consumer: &Consumer) {
         let places = self.shared.tracker(Tracker::commits);
         if let Err(error) = commit(consumer, &self.topic, &places, CommitMode::Async) {
@@ -194,11 +194,19 @@ impl ClientContext for Callbacks {
     }
 
     fn stats(&self, statistics: Statistics) {
-        let partitions = statistics
-            .topics
-            .get(&*self.topic)
-            .into_iter()
-            .flat_map(|topic| topic.partitions.values());
+        let topic = statistics.topics.get(&*self.topic).into_iter();
+        let partitions = topic.flat_map(|topic| topic.partitions.values());
+        // The client says nothing of a commit that nobody waits for.
+        let confirmed = partitions
+            .clone()
+            .map(|partition| (partition.partition, partition.committed_offset));
+        let failed = self
+            .shared
+            .tracker(|tracker| tracker.unconfirmed(confirmed));
+        if !failed.is_empty() {
+            self.shared.counters.commit_failure();
+            tracing::warn!(partitions = ?failed, "commit failed, and is made again");
+        }
         // Unknown lags, also of partitions that others have, are negative.
         let lag = partitions.filter_map(|partition| u64::try_from(partition.consumer_lag).ok());
         self.shared.set_lag_records(lag.sum());
@@ -227,21 +235,6 @@ impl ConsumerContext for Callbacks {
             Rebalance::Error(error) => log_error(error, "rebalance"),
         }
     }
-
-    fn commit_callback(&self, result: KafkaResult<()>, committed: &TopicPartitionList) {
-        let failed: Vec<i32> = committed
-            .elements()
-            .iter()
-            .filter(|element| result.is_err() || element.error().is_err())
-            .map(TopicPartitionListElem::partition)
-            .collect();
-        if !failed.is_empty() {
-            self.shared.counters.commit_failure();
-            tracing::debug!(?result, partitions = ?failed, "commit failed");
-            self.shared
-                .tracker(|tracker| tracker.not_committed(&failed));
-        }
-    }
 }
 
 impl Callbacks {
@@ -260,6 +253,9 @@ impl Callbacks {
             if let Err(error) = commit(consumer, &self.topic, &places, CommitMode::Sync) {
                 self.shared.counters.commit_failure();
                 tracing::warn!(%error, "last commit failed: some pushes are delivered twice");
+                // Some may be of partitions that stay.
+                let all: Vec<i32> = places.iter().map(|place| place.partition).collect();
+                self.shared.tracker(|tracker| tracker.not_committed(&all));
             }
         }
         let paused = self.shared.tracker(|tracker| tracker.revoke(partitions));

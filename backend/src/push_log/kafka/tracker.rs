@@ -76,6 +76,8 @@ struct Partition {
     /// Of these, records in somebody's hands.
     held: usize,
     committed: i64,
+    /// The commit that was begun last, and what that was at the last look.
+    begun: [i64; 2],
     is_paused: bool,
     /// Nothing more is handed out, for it goes to another member.
     is_leaving: bool,
@@ -299,6 +301,9 @@ impl Tracker {
                 let offset = first.map_or(partition.end, |record| record.offset);
                 let has_moved = offset > partition.committed;
                 partition.committed = partition.committed.max(offset);
+                if has_moved {
+                    partition.begun[0] = offset;
+                }
                 has_moved.then_some(Place {
                     partition: number,
                     offset,
@@ -312,8 +317,27 @@ impl Tracker {
         for partition in partitions {
             if let Some(partition) = self.partitions.get_mut(partition) {
                 partition.committed = 0;
+                partition.begun = [0; 2];
             }
         }
+    }
+
+    /// Partitions whose commit failed: one that was begun before the last look
+    /// is not among those that the brokers have `confirmed` by this one.
+    pub(super) fn unconfirmed(&mut self, confirmed: impl Iterator<Item = (i32, i64)>) -> Vec<i32> {
+        let mut failed = Vec::new();
+        for (number, offset) in confirmed {
+            let Some(partition) = self.partitions.get_mut(&number) else {
+                continue;
+            };
+            let [begun, before] = partition.begun;
+            partition.begun[1] = begun;
+            if before > 0 && offset < before {
+                failed.push(number);
+            }
+        }
+        self.not_committed(&failed);
+        failed
     }
 
     /// Partitions that were full and have room again.

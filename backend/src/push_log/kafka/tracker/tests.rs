@@ -49,6 +49,30 @@ fn a_partition_is_committed_up_to_its_first_open_record() {
 }
 
 #[test]
+fn a_commit_that_the_brokers_do_not_confirm_is_made_again() {
+    let mut tracker = tracker();
+    let done = |tracker: &mut Tracker, offset| {
+        push(tracker, 0, offset);
+        for id in ids(tracker) {
+            tracker.done(id);
+        }
+        tracker.commits()
+    };
+    assert_eq!(done(&mut tracker, 0), [at(0, 1)]);
+    // It may still be on its way.
+    assert_eq!(tracker.unconfirmed([(0, -1001)].into_iter()), [0; 0]);
+    assert_eq!(tracker.unconfirmed([(0, 1)].into_iter()), [0; 0]);
+
+    assert_eq!(done(&mut tracker, 1), [at(0, 2)]);
+    assert_eq!(tracker.unconfirmed([(0, 1)].into_iter()), [0; 0]);
+    assert_eq!(tracker.unconfirmed([(0, 1), (7, 9)].into_iter()), [0]);
+    assert_eq!(tracker.commits(), [at(0, 2)]);
+    assert_eq!(tracker.unconfirmed([(0, 2)].into_iter()), [0; 0]);
+    assert_eq!(tracker.unconfirmed([(0, 2)].into_iter()), [0; 0]);
+    assert_eq!(tracker.commits(), []);
+}
+
+#[test]
 fn a_partition_with_always_one_record_under_way_is_committed() {
     let mut tracker = tracker();
 
