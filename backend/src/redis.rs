@@ -84,6 +84,18 @@ impl Redis {
         read(self.send(&Request::One(cmd)).await?)
     }
 
+    /// Sends one command that not every server knows and allows; `None` where it
+    /// is neither.
+    pub(crate) async fn query_if_allowed<T: FromRedisValue>(
+        &self,
+        cmd: &Cmd,
+    ) -> Result<Option<T>, Unavailable> {
+        match self.send(&Request::One(cmd)).await {
+            Err(Failure::Refused(error)) if is_forbidden(&error) => Ok(None),
+            result => read(result?).map(Some),
+        }
+    }
+
     /// Sends commands together and returns their answers in the same order: in
     /// one round trip, or to the masters of a cluster side by side. The
     /// commands do not form a transaction.
@@ -188,6 +200,14 @@ fn read<T: FromRedisValue>(answer: Value) -> Result<T, Unavailable> {
 
 fn is_unknown_script(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
+}
+
+/// Whether the command is refused as such: states that pass have errors of their
+/// own.
+fn is_forbidden(error: &RedisError) -> bool {
+    let kind = error.kind();
+    kind == ErrorKind::Server(ServerErrorKind::NoPerm)
+        || kind == ErrorKind::Server(ServerErrorKind::ResponseError)
 }
 
 /// Whether a new connection may do better. A server that is read-only was

@@ -19,13 +19,15 @@ pub trait Sessions: Send + Sync + fmt::Debug {
     /// Binds a key to a connection; a key bound before now means the new one.
     async fn bind(&self, binding: Binding) -> Result<(), SessionsError>;
 
-    /// Keeps a binding from expiring; binds it again if the key is not bound.
-    /// A key that a newer connection took stays with that one.
+    /// Keeps a binding from expiring; binds it again if the key is not bound, or
+    /// to an earlier connection of the same server. A key that a newer connection
+    /// took stays with that one.
     async fn renew(&self, binding: Binding) -> Result<(), SessionsError>;
 
-    /// Removes a key's binding if it still is to this connection of `server`;
-    /// `connection` is `None` for comets that do not number theirs, and then
-    /// the server alone is compared. Returns whether the binding was removed.
+    /// Removes a key's binding if it still is to this connection of `server`, or
+    /// to an earlier one; `connection` is `None` for comets that do not number
+    /// theirs, and then the server alone is compared. Returns whether the binding
+    /// was removed.
     async fn unbind_if(
         &self,
         mid: i64,
@@ -52,8 +54,7 @@ pub trait Sessions: Send + Sync + fmt::Debug {
     async fn online(&self) -> Result<HashMap<String, i32>, SessionsError>;
 
     /// A number that is another one once bindings may have been lost, so that
-    /// all have to be renewed; `None` when they end only with the process that
-    /// would ask.
+    /// all have to be renewed; `None` when that cannot be told.
     async fn epoch(&self) -> Result<Option<u64>, SessionsError>;
 }
 
@@ -66,7 +67,8 @@ pub struct Binding {
     pub key: String,
     /// The comet that holds it.
     pub server: String,
-    /// The number its comet gave it; 0 from comets that give none.
+    /// The number its comet gave it, larger than those it gave before; 0 from
+    /// comets that give none.
     pub connection: u64,
 }
 

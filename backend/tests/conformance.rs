@@ -90,8 +90,10 @@ macro_rules! sessions {
                 a_binding_made_twice_is_one,
                 renewal_binds_again_what_is_gone,
                 renewal_leaves_a_newer_binding,
+                a_later_connection_of_the_server_has_the_key,
                 anonymous_users_are_not_found_by_user,
                 rooms_that_became_empty_vanish,
+                the_epoch_stays_while_nothing_is_lost,
             ]
         );
     };

@@ -189,6 +189,45 @@ async fn what_a_go_logic_bound_is_found_renewed_and_unbound() {
 }
 
 #[tokio::test]
+async fn a_go_logic_that_bound_on_the_same_comet_leaves_an_earlier_number() {
+    let setup = Setup::start();
+    setup
+        .sessions
+        .bind(binding(7, "k", "comet-1", 9))
+        .await
+        .unwrap();
+    for command in [
+        "HSET mid_8 k comet-1",
+        "EXPIRE mid_8 1800",
+        "SET key_k comet-1 EX 9",
+    ] {
+        setup.call::<redis::Value>(command).await;
+    }
+
+    for late in [
+        binding(8, "k", "comet-1", 10),
+        binding(7, "k", "comet-1", 9),
+    ] {
+        setup.sessions.renew(late).await.unwrap();
+        assert!(setup.call::<u64>("TTL key_k").await > 1700);
+        assert_eq!(setup.call::<String>("GET conn_k").await, "comet-1 10 8");
+    }
+    assert_eq!(
+        setup.of_mid(8).await,
+        [("k".to_owned(), Arc::from("comet-1"))]
+    );
+    assert!(setup.of_mid(7).await.is_empty());
+
+    // Once more, and it ends before it is renewed.
+    setup.call::<()>("SET key_k comet-1 EX 9").await;
+    let unbound = setup.sessions.unbind_if(7, "k", "comet-1", Some(9)).await;
+    assert!(!unbound.unwrap(), "the old connection");
+    let unbound = setup.sessions.unbind_if(8, "k", "comet-1", Some(11)).await;
+    assert!(unbound.unwrap());
+    assert!(setup.call::<Vec<String>>("KEYS *_k").await.is_empty());
+}
+
+#[tokio::test]
 async fn keys_that_ended_or_changed_hands_are_not_the_users() {
     let setup = Setup::start();
     for key in ["alive", "dead", "taken"] {
@@ -370,6 +409,29 @@ async fn a_flush_is_told_by_the_epoch_and_nothing_else_is() {
     setup.engine.flush_all().unwrap();
 
     another_epoch(&setup.sessions, before.unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_does_not_allow_info_still_tells_a_flush() {
+    let setup = Setup::start();
+    setup
+        .call::<()>("ACL SETUSER halley on >secret ~* &* +@all -info")
+        .await;
+    let redis = Redis::new(&Config {
+        urls: [setup.engine.url().replace("//", "//halley:secret@")]
+            .into_iter()
+            .collect(),
+        ..Config::default()
+    })
+    .unwrap();
+    let [sessions, other] = [redis.clone(), redis]
+        .map(|redis| RedisSessions::new(redis, &RedisSessionsConfig::default(), None));
+    let before = sessions.epoch().await.unwrap();
+    assert_eq!(other.epoch().await.unwrap(), before);
+
+    setup.engine.flush_all().unwrap();
+
+    another_epoch(&sessions, before.unwrap()).await;
 }
 
 #[tokio::test]

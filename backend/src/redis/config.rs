@@ -11,6 +11,8 @@ use crate::backoff::Backoff;
 
 /// What the URL of a server with TLS begins with.
 const SECURE: &str = "rediss://";
+/// Stands between user and host in place of a password.
+const HIDDEN: &str = ":(hidden)@";
 
 /// Where Redis is, and how long it is waited for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,7 +140,7 @@ fn without_password(url: &str) -> String {
     let user_at = before.find("://").map_or(0, |at| at + 3);
     let (scheme, user) = before.split_at(user_at);
     let user = user.split_once(':').map_or(user, |(user, _)| user);
-    format!("{scheme}{user}:(hidden)@{host}")
+    format!("{scheme}{user}{HIDDEN}{host}")
 }
 
 impl fmt::Debug for Urls {
@@ -178,7 +180,13 @@ impl<'de> Deserialize<'de> for Urls {
             }
         }
 
-        deserializer.deserialize_any(Visitor)
+        let urls = deserializer.deserialize_any(Visitor)?;
+        if let Some(url) = urls.iter().find(|url| url.contains(HIDDEN)) {
+            return Err(de::Error::custom(format_args!(
+                "{url}: \"(hidden)\" is what is shown in place of a password: give the password itself"
+            )));
+        }
+        Ok(urls)
     }
 }
 
@@ -205,6 +213,14 @@ mod tests {
         assert_eq!(format!("{urls:?}"), expected);
         let json = serde_json::to_string(&urls).unwrap();
         assert_eq!(json.replace("\",\"", "\", \""), expected);
+    }
+
+    #[test]
+    fn what_is_shown_in_place_of_a_password_is_none() {
+        let urls = serde_json::from_str::<Urls>(r#"["redis://user:(hidden)@a"]"#);
+
+        let error = urls.unwrap_err().to_string();
+        assert!(error.contains("give the password itself"), "{error}");
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! Keeps one connection, and makes another when it broke.
 
+use std::time::Duration;
+
 use ::redis::cluster::{ClusterClient, ClusterClientBuilder};
 use ::redis::io::tcp::TcpSettings;
+use ::redis::io::tcp::socket2::TcpKeepalive;
 use ::redis::{AsyncConnectionConfig, Client, ConnectionInfo, IntoConnectionInfo, RedisError};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
@@ -11,6 +14,12 @@ use super::{Config, ConfigError, Unavailable};
 
 /// Attempts at one command of a cluster, which redirects those that it moved.
 const CLUSTER_RETRIES: u32 = 3;
+
+/// Response timeouts after which a host that acknowledges nothing is gone.
+const SILENT_TIMEOUTS: u32 = 2;
+/// The least silence that counts: lost packets are sent again within it, and the
+/// kernel probes in whole seconds.
+const SILENCE_MIN: Duration = Duration::from_secs(1);
 
 const BROKEN_AT_ONCE: &str = "the connection to redis broke as soon as it was made";
 
@@ -107,7 +116,7 @@ impl Target {
         let servers: Result<Vec<_>, _> = config
             .urls
             .iter()
-            .map(|url| server(url, password.as_deref()))
+            .map(|url| server(url, password.as_deref(), tcp_settings(config)))
             .collect();
         let mut servers = servers.map_err(|error| invalid(false, &error))?;
         let has_tls = config.urls.secure() > 0;
@@ -118,7 +127,7 @@ impl Target {
                 .response_timeout(config.response_timeout)
                 .retries(CLUSTER_RETRIES)
                 .connection_concurrency_limit(config.in_flight_max)
-                .tcp_settings(tcp_settings());
+                .tcp_settings(tcp_settings(config));
             if let Some(certificates) = certificates {
                 builder = builder.certs(certificates);
             }
@@ -163,8 +172,12 @@ fn password(config: &Config) -> Result<Option<String>, ConfigError> {
         })
 }
 
-fn server(url: &str, password: Option<&str>) -> Result<ConnectionInfo, RedisError> {
-    let info = url.into_connection_info()?.set_tcp_settings(tcp_settings());
+fn server(
+    url: &str,
+    password: Option<&str>,
+    settings: TcpSettings,
+) -> Result<ConnectionInfo, RedisError> {
+    let info = url.into_connection_info()?.set_tcp_settings(settings);
     Ok(match password {
         Some(password) => {
             let settings = info.redis_settings().clone().set_password(password);
@@ -174,9 +187,30 @@ fn server(url: &str, password: Option<&str>) -> Result<ConnectionInfo, RedisErro
     })
 }
 
-/// A command goes out at once, though others are not answered yet.
-fn tcp_settings() -> TcpSettings {
-    TcpSettings::default().set_nodelay(true)
+/// A command goes out at once, though others are not answered yet. The kernel
+/// breaks the connection to a host that vanished: of a cluster's masters, commands
+/// that time out do not tell which one is dead.
+fn tcp_settings(config: &Config) -> TcpSettings {
+    let silence = config.response_timeout.saturating_mul(SILENT_TIMEOUTS);
+    let silence = silence.max(SILENCE_MIN);
+    let probes = TcpKeepalive::new()
+        .with_time(silence)
+        .with_interval(SILENCE_MIN);
+    let settings = TcpSettings::default()
+        .set_nodelay(true)
+        .set_keepalive(probes);
+    with_user_timeout(settings, silence)
+}
+
+#[cfg(target_os = "linux")]
+fn with_user_timeout(settings: TcpSettings, silence: Duration) -> TcpSettings {
+    settings.set_user_timeout(silence)
+}
+
+/// Other kernels have their own time for what is sent and not acknowledged.
+#[cfg(not(target_os = "linux"))]
+fn with_user_timeout(settings: TcpSettings, _: Duration) -> TcpSettings {
+    settings
 }
 
 /// The URLs are wrong, or, if they are of servers with TLS, what its files hold.
@@ -184,5 +218,26 @@ fn invalid(has_tls: bool, error: &RedisError) -> ConfigError {
     ConfigError::Invalid {
         key: if has_tls { "tls" } else { "urls" },
         problem: format!("cannot be used: {error}"),
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_vanished_breaks_its_connection() {
+        for (timeout_ms, silence_ms) in [(1, 1000), (1500, 3000)] {
+            let settings = tcp_settings(&Config {
+                response_timeout: Duration::from_millis(timeout_ms),
+                ..Config::default()
+            });
+
+            assert!(settings.keepalive().is_some());
+            assert_eq!(
+                settings.user_timeout(),
+                Some(Duration::from_millis(silence_ms))
+            );
+        }
     }
 }

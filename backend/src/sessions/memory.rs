@@ -64,6 +64,8 @@ impl Default for MemorySessionsConfig {
 /// Sessions in this process's memory.
 pub struct MemorySessions {
     config: MemorySessionsConfig,
+    /// Another one in every process: its comets may live longer than it does.
+    epoch: u64,
     started: Instant,
     hasher: RandomState,
     bindings: AtomicUsize,
@@ -101,6 +103,7 @@ impl MemorySessions {
     pub fn new(config: MemorySessionsConfig) -> Self {
         Self {
             config,
+            epoch: rand::random(),
             started: Instant::now(),
             hasher: RandomState::default(),
             bindings: AtomicUsize::new(0),
@@ -124,17 +127,15 @@ impl MemorySessions {
         let mut shard = self.shards[index].lock();
         if let Some((slot, entry)) = shard.find(hash, &binding.key) {
             let is_alive = !self.is_expired(entry.renewed_secs, now);
-            if mode == Mode::Renew && is_alive {
-                // A key that somebody else took is not ours to prolong.
-                if entry.server == server && entry.connection == binding.connection {
-                    entry.renewed_secs = now;
-                }
+            let is_elsewhere = entry.server != server;
+            // A key that another server took is not ours to prolong.
+            if mode == Mode::Renew && is_alive && is_elsewhere {
                 return Ok(());
             }
-            // The answer to an earlier login may come later; 0 is of a peer that
+            // What an earlier login asked for may come later; 0 is of a peer that
             // does not number connections.
             let is_numbered = binding.connection > 0;
-            let is_later = entry.server == server && entry.connection > binding.connection;
+            let is_later = !is_elsewhere && entry.connection > binding.connection;
             if is_alive && is_numbered && is_later {
                 return Ok(());
             }
@@ -309,8 +310,8 @@ impl Sessions for MemorySessions {
         let Some((slot, entry)) = shard.find(hash, key) else {
             return Ok(false);
         };
-        let is_its = entry.server == server && connection.is_none_or(|c| c == entry.connection);
-        if !is_its {
+        let is_later = connection.is_some_and(|number| entry.connection > number);
+        if entry.server != server || is_later {
             return Ok(false);
         }
         let was_alive = !self.is_expired(entry.renewed_secs, now);
@@ -377,7 +378,7 @@ impl Sessions for MemorySessions {
     }
 
     async fn epoch(&self) -> Result<Option<u64>, SessionsError> {
-        Ok(None)
+        Ok(Some(self.epoch))
     }
 }
 

@@ -90,13 +90,14 @@ pub(crate) async fn the_answer_to_an_earlier_login_leaves_the_later_binding(
 
         assert_eq!(of_mids(&*sessions, &[1]).await, [pair("a", "s")]);
         assert_eq!(of_mids(&*sessions, &[2]).await, []);
-        assert!(
-            !sessions
-                .unbind_if(2, "a", "s", Some(earlier))
-                .await
-                .unwrap()
-        );
-        assert!(sessions.unbind_if(1, "a", "s", Some(later)).await.unwrap());
+        // Mostly the user is the same.
+        sessions.bind(binding(1, "a", "s", earlier)).await.unwrap();
+        assert_eq!(of_mids(&*sessions, &[1]).await, [pair("a", "s")]);
+        for mid in [1, 2] {
+            assert!(!unbind(&*sessions, &binding(mid, "a", "s", earlier)).await);
+        }
+        assert_eq!(of_mids(&*sessions, &[1]).await, [pair("a", "s")]);
+        assert!(unbind(&*sessions, &binding(1, "a", "s", later)).await);
     }
     // Whoever does not number connections has the last word.
     sessions.bind(binding(1, "a", "s", later)).await.unwrap();
@@ -196,6 +197,27 @@ pub(crate) async fn renewal_leaves_a_newer_binding(sessions: Arc<dyn Sessions>) 
     assert_eq!(server_of(&*sessions, "a").await.as_deref(), Some("t"));
 }
 
+/// What the later one wrote may be lost, by a failover or with the sessions: then
+/// a late renewal of the earlier one can be the first.
+pub(crate) async fn a_later_connection_of_the_server_has_the_key(sessions: Arc<dyn Sessions>) {
+    for (earlier, later) in [((1 << 62) + 1, (1 << 62) + 2), (9, 10)] {
+        let (earlier, later) = (binding(1, "a", "s", earlier), binding(2, "a", "s", later));
+        sessions.renew(earlier.clone()).await.unwrap();
+
+        sessions.renew(later.clone()).await.unwrap();
+        assert_eq!(of_mids(&*sessions, &[2]).await, [pair("a", "s")]);
+        assert_eq!(of_mids(&*sessions, &[1]).await, []);
+        sessions.renew(earlier.clone()).await.unwrap();
+        assert!(!unbind(&*sessions, &earlier).await);
+        assert_eq!(of_mids(&*sessions, &[2]).await, [pair("a", "s")]);
+        assert!(unbind(&*sessions, &later).await);
+
+        sessions.bind(earlier).await.unwrap();
+        assert!(unbind(&*sessions, &later).await);
+        assert_eq!(server_of(&*sessions, "a").await, None);
+    }
+}
+
 pub(crate) async fn anonymous_users_are_not_found_by_user(sessions: Arc<dyn Sessions>) {
     sessions.bind(binding(0, "a", "s", 1)).await.unwrap();
     sessions.bind(binding(-5, "b", "s", 2)).await.unwrap();
@@ -222,4 +244,13 @@ pub(crate) async fn rooms_that_became_empty_vanish(sessions: Arc<dyn Sessions>) 
     assert_eq!(sessions.online().await.unwrap(), rooms(&[("live://1", 4)]));
     sessions.set_online("s", rooms(&[])).await.unwrap();
     assert_eq!(sessions.online().await.unwrap(), rooms(&[one]));
+}
+
+pub(crate) async fn the_epoch_stays_while_nothing_is_lost(sessions: Arc<dyn Sessions>) {
+    let epoch = sessions.epoch().await.unwrap();
+    assert!(epoch.is_some());
+
+    sessions.bind(binding(1, "a", "s", 1)).await.unwrap();
+
+    assert_eq!(sessions.epoch().await.unwrap(), epoch);
 }

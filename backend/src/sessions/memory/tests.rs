@@ -54,6 +54,13 @@ async fn a_binding_nobody_renews_expires_and_is_swept() {
     assert_eq!(sessions.of_mids(&[7]).await.unwrap(), [left]);
 }
 
+#[tokio::test]
+async fn sessions_that_begin_anew_have_another_epoch() {
+    let [before, after] = [sessions(), sessions()];
+
+    assert_ne!(before.epoch().await.unwrap(), after.epoch().await.unwrap());
+}
+
 #[tokio::test(start_paused = true)]
 async fn rooms_of_a_silent_server_stop_counting() {
     let sessions = sessions();
@@ -159,9 +166,16 @@ impl Model {
         }
     }
 
+    fn renew(&mut self, binding: Binding) {
+        let bound = self.0.get(&binding.key);
+        if bound.is_none_or(|bound| bound.server == binding.server) {
+            self.bind(binding);
+        }
+    }
+
     fn unbind(&mut self, by: &Binding, exact: bool) -> bool {
         let is_its = self.0.get(&by.key).is_some_and(|bound| {
-            bound.server == by.server && (!exact || bound.connection == by.connection)
+            bound.server == by.server && (!exact || bound.connection <= by.connection)
         });
         is_its && self.0.remove(&by.key).is_some()
     }
@@ -189,7 +203,7 @@ proptest! {
                     }
                     Step::Renew(binding) => {
                         sessions.renew(binding.clone()).await.unwrap();
-                        model.0.entry(binding.key.clone()).or_insert(binding);
+                        model.renew(binding);
                     }
                     Step::Unbind(by, exact) => {
                         let connection = exact.then_some(by.connection);

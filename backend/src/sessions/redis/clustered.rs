@@ -5,9 +5,11 @@
 //! | `halley:key:K` | server, connection and user of key K |
 //! | `halley:mid:M` | a hash: key → server and connection, of user M |
 //!
-//! The two cannot be changed together. The index is written along with the
-//! binding, and an entry of it is removed only by who removed the very binding
-//! that it was written for: so it names every key that is bound.
+//! The two cannot be changed together. The index is written by who wrote the
+//! binding, before that is answered, and an entry of it is removed only by who
+//! removed the very binding that it was written for: so it names every key that
+//! is bound. If a logic ends between the two, the login was not answered: its
+//! comet asks again, or there is no such connection. A renewal writes both.
 
 use std::sync::{Arc, LazyLock};
 
@@ -42,23 +44,16 @@ impl Bindings {
     }
 
     pub(super) async fn bind(&self, binding: &Binding) -> Result<(), Unavailable> {
-        let (is_ours, ()) = tokio::try_join!(self.write(&BIND, binding), self.index(binding))?;
-        if !is_ours && binding.mid > 0 {
-            let entry = entry_of(&binding.server, &binding.connection.to_string());
-            self.forget(binding.mid, &binding.key, entry).await?;
-        }
-        Ok(())
+        self.write(&BIND, binding).await
     }
 
     pub(super) async fn renew(&self, binding: &Binding) -> Result<(), Unavailable> {
-        if self.write(&RENEW, binding).await? {
-            self.index(binding).await?;
-        }
-        Ok(())
+        self.write(&RENEW, binding).await
     }
 
-    /// Writes the binding; whether it is the caller's now.
-    async fn write(&self, script: &Script, binding: &Binding) -> Result<bool, Unavailable> {
+    /// Writes the binding and, if it is the caller's now, the index: an entry of a
+    /// login that came too late would take the place of the later one's.
+    async fn write(&self, script: &Script, binding: &Binding) -> Result<(), Unavailable> {
         let keys = [key_of(&binding.key)];
         let args = (
             content_of(binding),
@@ -66,7 +61,11 @@ impl Bindings {
             &binding.server,
             binding.connection,
         );
-        self.redis.run(script, &keys, args).await
+        let is_ours: bool = self.redis.run(script, &keys, args).await?;
+        if is_ours {
+            self.index(binding).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn unbind_if(

@@ -6,8 +6,9 @@
 //! | `mid_M` | a hash: key → server, of user M |
 //! | `conn_K` | ours: server, connection and user of key K |
 //!
-//! All expire together. A `conn_K` that names another server than `key_K` was
-//! left behind when a Go logic bound the key, and says nothing.
+//! All expire together. A `conn_K` that names another server than `key_K`, or a
+//! smaller number than a connection that is renewed or ends, was left behind when
+//! a Go logic bound the key, and says nothing.
 
 use std::sync::{Arc, LazyLock};
 
