@@ -101,10 +101,14 @@ struct CheckArgs {
 }
 
 const CONFIG_VARIABLE: &str = "HALLEY_CONFIG";
+/// The folder of the engines that tests run against. Developers have it set for
+/// whatever they start.
+const ENGINES_VARIABLE: &str = "HALLEY_ENGINES_DIR";
 
 /// Variables with the prefix of the configuration that are no keys of it.
 pub(crate) const OTHER_VARIABLES: &[&str] = &[
     CONFIG_VARIABLE,
+    ENGINES_VARIABLE,
     token::VARIABLE,
     halley_stress::PUSH_KEY_VARIABLE,
 ];

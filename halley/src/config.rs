@@ -9,13 +9,13 @@ use anyhow::{Context as _, ensure};
 use halley_backend::dedup::DedupConfig;
 use halley_backend::push_log::{KafkaConfig, MemoryConfig, RemoteConfig, ServiceConfig};
 use halley_backend::redis::Redis;
-use halley_backend::registry::{RegistryConfig, RegistryKind};
+use halley_backend::registry::{FixedComet, RegistryConfig, RegistryKind};
 use halley_backend::sessions::{MemorySessionsConfig, RedisSessionsConfig};
 use halley_backend::{kafka, redis};
 use halley_comet::Comet;
 use halley_logic::Logic;
 use halley_logic::config::{ConfigError, SinkMode};
-use halley_node::grpc::{self, BalancedConfig, ClientConfig, Trust};
+use halley_node::grpc::{self, BalancedConfig, Client, ClientConfig, Trust};
 use halley_node::{admin, config::Loader, telemetry};
 use serde::{Deserialize, Serialize};
 
@@ -155,10 +155,7 @@ impl Config {
     /// name.
     pub(crate) fn check(&self, role: Role) -> anyhow::Result<()> {
         self.log.check().context("log.filter")?;
-        ensure!(
-            !self.drain.deadline.is_zero(),
-            "drain.deadline must be longer than nothing"
-        );
+        self.check_times()?;
         if self.uses_redis() {
             Redis::new(&self.redis)?;
         }
@@ -166,9 +163,17 @@ impl Config {
             self.kafka.check()?;
         }
         self.registry.check()?;
+        let fixed = &self.registry.fixed;
+        for FixedComet { addr, .. } in &fixed.comets {
+            check_address("registry.fixed.comets", addr)?;
+        }
+        for addr in &fixed.logics {
+            check_address("registry.fixed.logics", addr)?;
+        }
         let trust = Trust::load(&self.trust)?;
         if matches!(role, Role::All | Role::Logic) {
             self.check_logic(&trust)?;
+            self.check_sessions(role)?;
         }
         if matches!(role, Role::All | Role::Comet) {
             self.check_comet(&trust)?;
@@ -204,6 +209,66 @@ impl Config {
         Ok(())
     }
 
+    /// Refuses deadlines that would have passed at once, and pauses that would
+    /// be none.
+    fn check_times(&self) -> anyhow::Result<()> {
+        let client = &self.grpc.client;
+        let mut times = vec![
+            ("drain.deadline", self.drain.deadline),
+            ("trust.reload_interval", self.trust.reload_interval),
+            ("trust.handshake_timeout", self.trust.handshake_timeout),
+            ("grpc.client.connect_timeout", client.connect_timeout),
+            ("grpc.client.keepalive_interval", client.keepalive_interval),
+            ("grpc.client.keepalive_timeout", client.keepalive_timeout),
+        ];
+        for (min, max, pauses) in [
+            (
+                "redis.reconnect.min",
+                "redis.reconnect.max",
+                self.redis.reconnect,
+            ),
+            (
+                "registry.backoff.min",
+                "registry.backoff.max",
+                self.registry.backoff,
+            ),
+            (
+                "push_log.remote.reconnect.min",
+                "push_log.remote.reconnect.max",
+                self.push_log.remote.reconnect,
+            ),
+            (
+                "push_log.kafka.consumer.retry.min",
+                "push_log.kafka.consumer.retry.max",
+                self.push_log.kafka.consumer.retry,
+            ),
+        ] {
+            times.extend([(min, pauses.min), (max, pauses.max)]);
+        }
+        for (key, time) in times {
+            ensure!(!time.is_zero(), "{key} must be longer than nothing");
+        }
+        Ok(())
+    }
+
+    /// Refuses sessions that end before a comet says that they go on.
+    fn check_sessions(&self, role: Role) -> anyhow::Result<()> {
+        let (key, expire) = match self.sessions.kind {
+            SessionsKind::Memory => ("sessions.memory.expire", self.sessions.memory.expire),
+            SessionsKind::Redis => ("sessions.redis.expire", self.sessions.redis.expire),
+        };
+        // Both count in whole seconds.
+        let expire = Duration::from_secs(expire.as_secs());
+        ensure!(!expire.is_zero(), "{key} must be at least 1s");
+        // Comets in other processes have configurations of their own.
+        ensure!(
+            role != Role::All || expire > self.comet.logic.renew_interval,
+            "{key}, in whole seconds, must be longer than comet.logic.renew_interval: \
+             connections would be forgotten before they are renewed"
+        );
+        Ok(())
+    }
+
     fn check_logic(&self, trust: &Trust) -> anyhow::Result<()> {
         self.logic.check().map_err(explain)?;
         Logic::check_files(&self.logic).context("logic")?;
@@ -231,7 +296,10 @@ impl Config {
 
     /// Refuses to announce an address that leads other nodes nowhere.
     fn check_announced(&self, role: &str, bind: SocketAddr, advertise: &str) -> anyhow::Result<()> {
-        let is_reachable = !advertise.is_empty() || !bind.ip().to_canonical().is_unspecified();
+        if !advertise.is_empty() {
+            return check_address(&format!("{role}.rpc.advertise"), advertise);
+        }
+        let is_reachable = !bind.ip().to_canonical().is_unspecified();
         ensure!(
             is_reachable || !self.registry_has_status(),
             "{role}.rpc.advertise is empty, and the registry would tell other nodes to reach this one at {bind}: \
@@ -272,6 +340,17 @@ impl Config {
         }
         binds
     }
+}
+
+/// Refuses the address of a node to which no other could connect.
+fn check_address(key: &str, address: &str) -> anyhow::Result<()> {
+    // Registries put a scheme in front of it themselves.
+    let has_scheme = address.contains("://");
+    ensure!(
+        !has_scheme && Client::check(address).is_ok(),
+        "{key} has {address:?}, which is not host:port or [IPv6 address]:port"
+    );
+    Ok(())
 }
 
 /// Logic names its keys as they are below `logic`.

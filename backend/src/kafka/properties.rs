@@ -36,11 +36,13 @@ impl Properties {
     }
 
     fn shown(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.iter().map(|(key, value)| {
-            let is_secret = SECRET.iter().any(|part| key.contains(part));
-            (key, if is_secret { HIDDEN } else { value })
-        })
+        let shown = |(key, value)| (key, if is_secret(key) { HIDDEN } else { value });
+        self.iter().map(shown)
     }
+}
+
+fn is_secret(key: &str) -> bool {
+    SECRET.iter().any(|part| key.contains(part))
 }
 
 impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Properties {
@@ -68,6 +70,14 @@ impl<'de> Deserialize<'de> for Properties {
         match Node::deserialize(deserializer)? {
             Node::Value(_) => return Err(de::Error::custom("expected a table of properties")),
             Node::Table(table) => flatten("", table, &mut properties),
+        }
+        let hidden = properties
+            .iter()
+            .find(|(key, value)| is_secret(key) && *value == HIDDEN);
+        if let Some((key, _)) = hidden {
+            return Err(de::Error::custom(format_args!(
+                "{HIDDEN:?} is what is shown in place of {key}: give the secret itself"
+            )));
         }
         Ok(Self(properties))
     }
@@ -153,6 +163,16 @@ mod tests {
 
         assert_eq!(flat, nested);
         assert_eq!(flat, parse(&serde_json::to_string(&flat).unwrap()));
+    }
+
+    #[test]
+    fn what_is_shown_in_place_of_a_secret_is_none() {
+        let read =
+            |key: &str| serde_json::from_str::<Properties>(&format!(r#"{{"{key}": "(hidden)"}}"#));
+
+        assert!(read("sasl.username").is_ok());
+        let error = read("sasl.password").unwrap_err().to_string();
+        assert!(error.contains("give the secret itself"), "{error}");
     }
 
     #[test]

@@ -7,7 +7,12 @@
 
 use std::collections::BTreeSet;
 
+use halley_logic::config::Secrets;
 use toml::{Table, Value};
+
+/// Ends the line of a key whose secret is hidden. The line sets the key all the
+/// same: without keys the push API would be open to everyone.
+const NOT_SHOWN: &str = "  # not shown: put the secret itself in place of (hidden)";
 
 /// The reference file.
 pub(super) const REFERENCE: &str = include_str!("../../../halley.toml");
@@ -57,7 +62,11 @@ fn set(key: &str, value: &Value) -> String {
             return format!("{key} = {short:?}");
         }
     }
-    format!("{key} = {value}")
+    let mut line = format!("{key} = {value}");
+    if line.contains(Secrets::HIDDEN) {
+        line.push_str(NOT_SHOWN);
+    }
+    line
 }
 
 #[expect(

@@ -118,13 +118,11 @@ fn what_is_printed_is_what_is_in_force() {
             "[{ server = 'a', addr = '10.0.0.1:3109' }]",
         ),
         ("logic.http.keys_file", "/etc/halley/keys"),
-        ("logic.http.keys", "visible"),
     ])
     .unwrap();
 
     let printed = config.render();
 
-    assert!(!printed.contains("visible"), "{printed}");
     assert_eq!(parse(&printed).to_table(), config.to_table());
     assert!(
         !printed
@@ -133,6 +131,25 @@ fn what_is_printed_is_what_is_in_force() {
         "{printed}"
     );
     assert!(section_of("[comet.tcp]").is_some());
+}
+
+#[test]
+fn a_secret_that_is_not_shown_has_to_be_given() {
+    let config = set(&[("logic.http.keys", "visible")]).unwrap();
+    let printed = config.render();
+    assert!(!printed.contains("visible"), "{printed}");
+    let line = "\nkeys = [\"(hidden)\"]  # not shown: put the secret itself";
+    assert!(printed.contains(line), "{printed}");
+
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("halley.toml");
+    fs::write(&file, printed).unwrap();
+    let refused = load(Some(&file), &[], &[]).unwrap_err().to_string();
+    assert!(refused.contains("`logic.http.keys`: "), "{refused}");
+
+    let env = [("HALLEY_LOGIC__HTTP__KEYS", "visible")];
+    let given = load(Some(&file), &env, &[]).unwrap();
+    assert_eq!(given.logic.http.keys, config.logic.http.keys);
 }
 
 #[test]
@@ -148,6 +165,7 @@ fn file_then_environment_then_flags() {
         ("HALLEY_COMET__DELIVERY__BUCKETS", "3"),
         ("HALLEY_LOG__FILTER", "error"),
         ("HALLEY_CONFIG", "elsewhere.toml"),
+        ("HALLEY_ENGINES_DIR", "engines"),
         ("HALLEY_TOKEN", "a token"),
     ];
 
@@ -388,5 +406,76 @@ fn an_address_that_stands_for_all_is_not_announced() {
         }
         let one = [SECRET, public, redis, (&*bind, "10.0.0.1:3109")];
         set(&one).unwrap().check(role).unwrap();
+    }
+}
+
+#[test]
+fn an_address_that_no_node_could_connect_to_is_refused() {
+    let listed = ("registry.fixed.logics", "10.0.0.1:3119");
+    for (address, is_right) in [
+        ("10.0.0.21:3119", true),
+        ("node_1.internal:3119", true),
+        ("10.0.0.21", false),
+        ("::1:3119", false),
+        ("http://10.0.0.21:3119", false),
+        ("grpc://10.0.0.21:3119", false),
+    ] {
+        let comets = format!("[{{ server = 'a', addr = '{address}' }}]");
+        for (role, key, value) in [
+            (Role::Comet, "registry.fixed.logics", address),
+            (Role::Job, "registry.fixed.comets", &*comets),
+            (Role::Comet, "comet.rpc.advertise", address),
+            (Role::Logic, "logic.rpc.advertise", address),
+        ] {
+            let sets = [listed, (key, value)];
+            if is_right {
+                set(&sets).unwrap().check(role).unwrap();
+                continue;
+            }
+            let error = error(&sets, role);
+            let expected = format!("{key} has {address:?}, which is not host:port");
+            assert!(error.starts_with(&expected), "{error}");
+        }
+    }
+}
+
+#[test]
+fn sessions_outlast_the_pauses_between_renewals() {
+    for (kind, key) in [
+        ("memory", "sessions.memory.expire"),
+        ("redis", "sessions.redis.expire"),
+    ] {
+        let sets = |expire: &'static str| {
+            let renewal = ("comet.logic.renew_interval", "5m");
+            [("sessions.kind", kind), (key, expire), renewal]
+        };
+        let refused = error(&sets("5m 500ms"), Role::All);
+        assert!(refused.starts_with(key), "{refused}");
+        assert!(refused.contains("comet.logic.renew_interval"), "{refused}");
+        set(&sets("5m 1s")).unwrap().check(Role::All).unwrap();
+
+        // A logic alone does not know how often comets renew.
+        set(&sets("1s")).unwrap().check(Role::Logic).unwrap();
+        let refused = error(&sets("999ms"), Role::Logic);
+        assert_eq!(refused, format!("{key} must be at least 1s"));
+    }
+}
+
+#[test]
+fn times_that_must_last_are_named() {
+    for key in [
+        "drain.deadline",
+        "trust.reload_interval",
+        "trust.handshake_timeout",
+        "grpc.client.connect_timeout",
+        "grpc.client.keepalive_interval",
+        "grpc.client.keepalive_timeout",
+        "redis.reconnect.min",
+        "registry.backoff.max",
+        "push_log.remote.reconnect.min",
+        "push_log.kafka.consumer.retry.max",
+    ] {
+        let expected = format!("{key} must be longer than nothing");
+        assert_eq!(error(&[(key, "0s")], Role::All), expected);
     }
 }

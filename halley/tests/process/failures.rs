@@ -134,7 +134,7 @@ fn a_wrong_command_line_is_a_usage_error() {
 }
 
 #[test]
-fn the_printed_configuration_is_valid_and_hides_secrets() {
+fn the_printed_configuration_is_valid_once_the_hidden_secrets_are_given() {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("halley.toml");
     let env = [("HALLEY_LOGIC__HTTP__KEYS", "visible")];
@@ -145,7 +145,13 @@ fn the_printed_configuration_is_valid_and_hides_secrets() {
 
     fs::write(&file, &printed.stdout).unwrap();
     let file = file.to_str().unwrap();
-    let checked = Halley::start(&["check-config", "--config", file]).end();
+    let check = ["check-config", "--config", file];
+    let refused = Halley::start(&check).end();
+    assert_eq!(refused.code, USAGE);
+    for part in ["`logic.http.keys`", "give the secret itself"] {
+        assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
+    }
+    let checked = Halley::start_with(&check, &env).end();
     assert_eq!(checked.code, Some(0), "{}", checked.stderr);
     assert_eq!(checked.stdout, "the configuration is valid");
 }

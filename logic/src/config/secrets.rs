@@ -5,14 +5,16 @@ use std::fmt;
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-const HIDDEN: &str = "(hidden)";
-
 /// A list of secrets: written as a list, or as one text with commas between
 /// them. Shown, it tells only how many there are.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secrets(Vec<String>);
 
 impl Secrets {
+    /// What is shown in place of each. Everyone knows it, so it is refused as a
+    /// secret.
+    pub const HIDDEN: &'static str = "(hidden)";
+
     /// The secrets in the order given.
     pub fn iter(&self) -> std::slice::Iter<'_, String> {
         self.0.iter()
@@ -43,14 +45,14 @@ impl<'a> IntoIterator for &'a Secrets {
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list()
-            .entries(self.0.iter().map(|_| HIDDEN))
+            .entries(self.0.iter().map(|_| Self::HIDDEN))
             .finish()
     }
 }
 
 impl Serialize for Secrets {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|_| HIDDEN))
+        serializer.collect_seq(self.0.iter().map(|_| Self::HIDDEN))
     }
 }
 
@@ -80,7 +82,14 @@ impl<'de> Deserialize<'de> for Secrets {
             }
         }
 
-        deserializer.deserialize_any(SecretsVisitor)
+        let secrets = deserializer.deserialize_any(SecretsVisitor)?;
+        if secrets.iter().any(|secret| secret == Self::HIDDEN) {
+            return Err(de::Error::custom(format_args!(
+                "{:?} is what print-config shows in place of a secret: give the secret itself",
+                Self::HIDDEN
+            )));
+        }
+        Ok(secrets)
     }
 }
 
@@ -105,5 +114,14 @@ mod tests {
 
         assert_eq!(format!("{secrets:?}"), r#"["(hidden)"]"#);
         assert_eq!(serde_json::to_string(&secrets).unwrap(), r#"["(hidden)"]"#);
+    }
+
+    #[test]
+    fn what_is_shown_in_place_of_a_secret_is_none() {
+        for shown in [r#"["(hidden)"]"#, r#""own, (hidden)""#] {
+            let refused = serde_json::from_str::<Secrets>(shown).unwrap_err();
+            let text = refused.to_string();
+            assert!(text.contains("give the secret itself"), "{text}");
+        }
     }
 }

@@ -272,6 +272,11 @@ fn tls(source: &mut Source, import: &mut Import) -> anyhow::Result<()> {
 fn logic(source: &mut Source, import: &mut Import) -> anyhow::Result<()> {
     kafka(source, import)?;
     redis(source, import)?;
+    let weight: Option<i64> = source.take("env.weight")?;
+    if weight.is_none() {
+        import.decide("logic.weight: goim was told by a flag or variable, each logic its own");
+    }
+    import.set_some("logic.weight", weight);
     // goim cannot start without them.
     for (path, key) in [
         ("httpserver.addr", "logic.http.bind"),

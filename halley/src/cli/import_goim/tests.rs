@@ -62,6 +62,8 @@ own = 1
 "#;
 
 const LOGIC: &str = r#"
+[env]
+weight = 30
 [discovery]
 nodes = ["10.0.0.1:7171", "10.0.0.2:7171"]
 zone = "n2"
@@ -190,6 +192,19 @@ fn what_goim_was_told_at_its_start_counts_where_the_files_are_silent() {
     assert_eq!(discovery["region"].as_str(), Some("south"));
     assert_eq!(discovery["zone"].as_str(), Some("n2"));
     assert_eq!(discovery["env"].as_str(), Some("test"));
+}
+
+#[test]
+fn what_goim_told_each_process_alone_is_left_to_decide() {
+    let comet = COMET.replace("Weight = 20\n", "");
+    let logic = LOGIC.replace("weight = 30\n", "");
+    let files = [("comet.toml", &*comet), ("logic.toml", &*logic)];
+
+    let report = import(&files, &Environment::default()).unwrap().report();
+
+    for decision in ["comet.addrs, comet.weight: ", "logic.weight: "] {
+        assert!(report.contains(decision), "{decision}: {report}");
+    }
 }
 
 #[test]
