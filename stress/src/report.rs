@@ -121,7 +121,7 @@ impl Report {
         let deliveries = pushing
             .as_ref()
             .map(|pushing| Deliveries::new(&pushing.pushed, settled));
-        let received = deliveries.as_ref().map_or(0, Deliveries::received);
+        let received = settled.received();
         let mut report = Self {
             scenario: findings.scenario,
             run: format!("{:016x}", findings.run),

@@ -161,6 +161,12 @@ impl Churned {
 }
 
 impl Settled {
+    /// Messages that arrived, whoever received them and however often.
+    pub(crate) fn received(&self) -> u64 {
+        let arrived = |latency: &Latency, verdict: &Verdict| latency.count() + verdict.duplicated;
+        arrived(&self.latency, &self.verdict) + arrived(&self.slow.latency, &self.slow.verdict)
+    }
+
     pub(crate) fn merge(&mut self, other: &Self) {
         self.verdict += other.verdict;
         self.members_with_loss += other.members_with_loss;
@@ -230,5 +236,38 @@ fn earlier(one_ns: u64, other_ns: u64) -> u64 {
 pub(crate) fn add_counts(to: &mut BTreeMap<String, u64>, from: &BTreeMap<String, u64>) {
     for (kind, count) in from {
         *to.entry(kind.clone()).or_default() += count;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn times(count: u64) -> Latency {
+        let mut latency = Latency::default();
+        for _ in 0..count {
+            latency.record_ns(1_000_000);
+        }
+        latency
+    }
+
+    #[test]
+    fn what_slow_members_receive_counts_as_well() {
+        let again = |duplicated| Verdict {
+            duplicated,
+            ..Verdict::default()
+        };
+        let settled = Settled {
+            verdict: again(2),
+            latency: times(10),
+            slow: Slow {
+                verdict: again(1),
+                latency: times(7),
+                ..Slow::default()
+            },
+            ..Settled::default()
+        };
+
+        assert_eq!(settled.received(), 20);
     }
 }

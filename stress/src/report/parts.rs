@@ -217,11 +217,6 @@ impl Deliveries {
             latency: settled.latency.summary(),
         }
     }
-
-    /// Messages that arrived, of whatever kind.
-    pub(super) fn received(&self) -> u64 {
-        self.latency.count + self.verdict.duplicated
-    }
 }
 
 impl RoomsReport {

@@ -86,6 +86,10 @@ async fn what_slow_readers_lose_fails_only_on_request() {
     let slow = report.slow.as_ref().unwrap();
     assert_eq!((slow.verdict.expected, slow.verdict.lost), (400, 100));
     assert_eq!(slow.latency.count, 300);
+    // What it took is for what they received.
+    let tool = &report.tool;
+    assert!(tool.deliveries_per_read.is_some(), "{tool:?}");
+    assert!(tool.receive_cpu_ns_per_delivery.is_some(), "{tool:?}");
     assert_eq!(verdict(&report).expected, 0);
     let report = stress(&fake, &format!("{line} --expect slow_loss=0")).await;
     assert_eq!(report.problems, ["expected slow_loss=0, was 100"]);
