@@ -40,6 +40,9 @@ pub struct Options {
     pub room_pushes_per_second: u32,
     /// Age in which the system delivers a push or counts it as expired.
     pub push_deadline: Duration,
+    /// How long after a push its receiver's connection has to last for it to be
+    /// owed; the deadline where deliveries may wait.
+    pub owed_after: Duration,
 }
 
 /// A load that is under way.

@@ -11,12 +11,17 @@ use crate::support::{Client, PATIENCE, found, push, push_ok};
 
 /// Time for a load to run before and after the fault.
 const CALM: Duration = Duration::from_secs(1);
-/// `logic.push_log`'s own deadline and a little for the way.
+/// `job.push_deadline` as the cluster has it.
+const PUSH_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a push takes at the most while nothing is wrong.
+const DELIVERED_AFTER: Duration = Duration::from_secs(2);
+/// `push_log.kafka.producer.delivery_timeout` and a little for the way.
 const ANSWER_MAX: Duration = Duration::from_secs(12);
 
 async fn under_load(
     cluster: &mut Cluster,
     name: &str,
+    owed_after: Duration,
     fault: impl AsyncFnOnce(&mut Cluster),
 ) -> Account {
     let counts = Counts::watch(cluster.nodes().map(|node| node.admin).collect()).await;
@@ -27,7 +32,8 @@ async fn under_load(
         rooms: 2,
         user_pushes_per_second: 100,
         room_pushes_per_second: 10,
-        push_deadline: Duration::from_secs(30),
+        push_deadline: PUSH_DEADLINE,
+        owed_after,
     };
     let load = Load::start(options).await.expect("a load");
     tokio::time::sleep(CALM).await;
@@ -45,7 +51,7 @@ async fn under_load(
 }
 
 pub(crate) async fn a_killed_comet_loses_nothing_silently(cluster: &mut Cluster) {
-    under_load(cluster, "killed-comet", async |cluster| {
+    under_load(cluster, "killed-comet", PUSH_DEADLINE, async |cluster| {
         let comet = &mut cluster.comets[0].node;
         comet.kill().expect("killed");
         comet.start().expect("started");
@@ -55,7 +61,7 @@ pub(crate) async fn a_killed_comet_loses_nothing_silently(cluster: &mut Cluster)
 }
 
 pub(crate) async fn a_killed_logic_loses_nothing(cluster: &mut Cluster) {
-    let account = under_load(cluster, "killed-logic", async |cluster| {
+    let account = under_load(cluster, "killed-logic", PUSH_DEADLINE, async |cluster| {
         let logic = &mut cluster.logics[1].node;
         logic.kill().expect("killed");
         logic.start().expect("started");
@@ -66,7 +72,7 @@ pub(crate) async fn a_killed_logic_loses_nothing(cluster: &mut Cluster) {
 }
 
 pub(crate) async fn a_killed_job_loses_nothing(cluster: &mut Cluster) {
-    let account = under_load(cluster, "killed-job", async |cluster| {
+    let account = under_load(cluster, "killed-job", PUSH_DEADLINE, async |cluster| {
         let job = &mut cluster.jobs[0];
         job.kill().expect("killed");
         job.start().expect("started");
@@ -77,7 +83,7 @@ pub(crate) async fn a_killed_job_loses_nothing(cluster: &mut Cluster) {
 }
 
 pub(crate) async fn a_drained_comet_sends_its_clients_on(cluster: &mut Cluster) {
-    under_load(cluster, "drained-comet", async |cluster| {
+    under_load(cluster, "drained-comet", DELIVERED_AFTER, async |cluster| {
         let comet = &mut cluster.comets[1].node;
         let status = comet.drain().await.expect("drained");
         assert!(status.success(), "{status}");

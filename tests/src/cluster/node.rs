@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
@@ -74,6 +75,8 @@ impl Node {
         let log = File::options().create(true).append(true).open(&self.log)?;
         let mut child = unconfigured(&self.command)
             .args(&self.args)
+            // Ctrl-C is for who started it, and drains it in its turn.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -34,7 +34,7 @@ pub struct Account {
     /// Received.
     pub delivered: u64,
     /// The receiver had no connection when the push was sent, or lost the one
-    /// that it had.
+    /// that it had before the push was owed.
     pub away: u64,
     /// Not received over a lasting connection, and counted so by the system.
     pub explained: u64,
@@ -125,7 +125,7 @@ impl Account {
             self.accepted += 1;
             if seen.contains(&number) {
                 self.delivered += 1;
-            } else if diary.was_connected(push.sent, push.sent + options.push_deadline) {
+            } else if diary.was_connected(push.sent, push.sent + options.owed_after) {
                 missing += 1;
             } else {
                 self.away += 1;

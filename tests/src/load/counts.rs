@@ -44,10 +44,22 @@ pub(super) const WATCHED: &[Watched] = &[
         explains: true,
     },
     Watched {
-        name: "dropped by comet",
+        name: "slow consumers at comet",
+        metric: "halley_comet_push_outcomes_total",
+        labels: &["reason=\"slow_consumer\""],
+        explains: true,
+    },
+    Watched {
+        name: "full outboxes at comet",
+        metric: "halley_comet_push_outcomes_total",
+        labels: &["reason=\"outbox_full\""],
+        explains: true,
+    },
+    Watched {
+        name: "dropped at comet",
         metric: "halley_comet_push_outcomes_total",
         labels: &["outcome=\"dropped\""],
-        explains: true,
+        explains: false,
     },
     Watched {
         name: "offline at comet",

@@ -13,7 +13,7 @@
 )]
 
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
@@ -98,18 +98,4 @@ async fn run(halley: PathBuf, scenarios: Vec<Scenario>) -> anyhow::Result<ExitCo
     );
     let good = runs.iter().all(Run::is_good);
     Ok(ExitCode::from(u8::from(!good)))
-}
-
-/// Runs a command that has to succeed.
-fn command(program: &str, args: &[&str]) -> anyhow::Result<()> {
-    let status = Command::new(program)
-        .args(args)
-        .status()
-        .with_context(|| format!("run {program}"))?;
-    ensure!(
-        status.success(),
-        "{program} {} failed: {status}",
-        args.join(" ")
-    );
-    Ok(())
 }

@@ -3,9 +3,7 @@
 use std::net::IpAddr;
 use std::process::{Command, ExitCode};
 
-use anyhow::Context as _;
-
-use crate::command;
+use anyhow::{Context as _, ensure};
 
 /// Set in the process that has the namespace.
 const MARK: &str = "HALLEY_FAULTS_NAMESPACE";
@@ -36,9 +34,9 @@ pub(crate) fn run_again() -> anyhow::Result<ExitCode> {
 /// Makes the loopback interface usable, and its routes ones that can be cut:
 /// the kernel looks at local routes before anything else unless told otherwise.
 pub(crate) fn raise_loopback() -> anyhow::Result<()> {
-    command("ip", &["link", "set", "lo", "up"])?;
-    command("ip", &["rule", "add", "pref", "100", "lookup", "local"])?;
-    command("ip", &["rule", "del", "pref", "0"])
+    ip(&["link", "set", "lo", "up"])?;
+    ip(&["rule", "add", "pref", "100", "lookup", "local"])?;
+    ip(&["rule", "del", "pref", "0"])
 }
 
 /// Loses every packet to `address` from now on, without a word to the sender.
@@ -64,5 +62,15 @@ fn change(what: &str, address: IpAddr, port: u16) -> anyhow::Result<()> {
         &port,
         "blackhole",
     ];
-    command("ip", &[&["rule", what], rule.as_slice()].concat())
+    ip(&[&["rule", what], rule.as_slice()].concat())
+}
+
+/// Runs `ip`, which has to succeed.
+fn ip(args: &[&str]) -> anyhow::Result<()> {
+    let status = Command::new("ip")
+        .args(args)
+        .status()
+        .context("run ip (Debian, Ubuntu: iproute2)")?;
+    ensure!(status.success(), "ip {} failed: {status}", args.join(" "));
+    Ok(())
 }

@@ -18,6 +18,8 @@ const AWAY: Duration = Duration::from_secs(5);
 const STOPPED: Duration = Duration::from_secs(20);
 /// `job.push_deadline` as the cluster has it.
 const PUSH_DEADLINE: Duration = Duration::from_secs(30);
+/// How long the partitions of a job that drains may be nobody's.
+const REBALANCED_AFTER: Duration = Duration::from_secs(5);
 /// Of the attempts to connect in any minute of a rolling restart.
 const CONNECT_RATE_MIN: f64 = 0.99;
 
@@ -61,7 +63,7 @@ impl Run {
         } = self.account;
         let connects =
             self.scenario != Scenario::RollingRestart || self.connect_rate >= CONNECT_RATE_MIN;
-        let nothing_dropped = self.scenario != Scenario::Calm || explained == 0;
+        let nothing_dropped = self.scenario.holds_up() || explained == 0;
         let nobody_denied = self.scenario.hides_users() || offline_connected == 0;
         let counted = unaccounted + misordered + foreign + unknown == 0;
         counted && connects && nothing_dropped && nobody_denied
@@ -106,6 +108,23 @@ impl Scenario {
         matches!(self, Self::EmptyRedis | Self::StopComet)
     }
 
+    /// Whether pushes may wait until they expire.
+    fn holds_up(self) -> bool {
+        matches!(
+            self,
+            Self::StopComet | Self::CutComet | Self::KillBroker | Self::KillOneBrokerOfThree
+        )
+    }
+
+    /// Where nothing dies, a push takes no longer than a rebalance.
+    fn owed_after(self) -> Duration {
+        if matches!(self, Self::Calm | Self::RollingRestart) {
+            REBALANCED_AFTER
+        } else {
+            PUSH_DEADLINE
+        }
+    }
+
     pub(crate) fn brokers(self) -> u16 {
         if self == Self::KillOneBrokerOfThree {
             3
@@ -125,6 +144,7 @@ impl Scenario {
             user_pushes_per_second: 200,
             room_pushes_per_second: 10,
             push_deadline: PUSH_DEADLINE,
+            owed_after: self.owed_after(),
         })
         .await?;
         sleep(CALM).await;
