@@ -197,13 +197,12 @@ impl Connection {
     }
 
     /// Sends replies, after what waits already.
-    pub(crate) fn reply(&self, replies: Vec<u8>, now: Tick) {
+    pub(crate) fn reply(&self, replies: Vec<u8>, now: Tick, tally: &mut Tally) {
         let bytes = Bytes::from(replies);
         let mut outgoing = self.outgoing.lock();
         match self.socket.as_ref() {
             Some(socket) if !outgoing.is_queued() && !outgoing.is_blocked() => {
-                let mut tally = Tally::default();
-                let flushed = outgoing.write_direct(&bytes, 0, socket, &mut tally);
+                let flushed = outgoing.write_direct(&bytes, 0, socket, tally);
                 self.flushed(flushed, &mut outgoing, false, now);
             }
             _ => outgoing.queue_reply(bytes),

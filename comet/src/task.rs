@@ -261,9 +261,15 @@ impl<F: Framing, I: Io> Serve<F, I> {
         }
         self.framing = framing;
         if !replies.is_empty() {
-            self.connection.reply(replies, self.hub.now());
+            self.reply(replies);
         }
         result.map(|()| consumed)
+    }
+
+    fn reply(&self, replies: Vec<u8>) {
+        let mut tally = Tally::default();
+        self.connection.reply(replies, self.hub.now(), &mut tally);
+        tally.report(&self.hub.metrics);
     }
 
     /// Whether a client that is sent away is served until it has all that waits
@@ -340,7 +346,7 @@ impl<F: Framing, I: Io> Serve<F, I> {
             F::encode_goodbye(&mut bytes, &goodbye);
         }
         if !bytes.is_empty() {
-            self.connection.reply(bytes, self.hub.now());
+            self.reply(bytes);
             // Best effort: a client that does not take it learns from the end of the stream.
             let _ = self.flush(cx);
         }

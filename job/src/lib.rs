@@ -31,6 +31,8 @@ mod queue;
 mod record;
 mod rooms;
 mod routes;
+#[cfg(test)]
+mod testing;
 
 pub use comets::{Comets, Peer, Remote};
 pub use config::{Config, ConfigError};

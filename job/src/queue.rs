@@ -208,6 +208,27 @@ impl Queue {
         self.arrived.notified().await;
     }
 
+    /// Takes out the first parts, and at least one: no more than fit into so many
+    /// bytes of messages.
+    pub(crate) fn take_within(&self, parts_max: usize, bytes_max: usize) -> VecDeque<Part> {
+        let fitting = {
+            let state = self.state.lock();
+            let mut left = bytes_max;
+            let fits = |part: &&Part| {
+                let fits = left.checked_sub(bytes(part));
+                left = fits.unwrap_or_default();
+                fits.is_some()
+            };
+            if state.bytes <= bytes_max {
+                parts_max
+            } else {
+                state.parts.iter().take_while(fits).count().max(1)
+            }
+        };
+        // Only its worker takes parts out.
+        self.take(parts_max.min(fitting))
+    }
+
     /// Takes out the first parts.
     pub(crate) fn take(&self, parts_max: usize) -> VecDeque<Part> {
         let mut state = self.state.lock();
@@ -342,3 +363,6 @@ impl Drop for Outlet {
 fn bytes(part: &Part) -> usize {
     part.record.msg.msg.len()
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,7 +74,7 @@ impl<F: Framing, I: Io> Serve<F, I> {
             Called::Answer(_) | Called::Disconnected => {}
         }
         if !replies.is_empty() {
-            self.connection.reply(replies, self.hub.now());
+            self.reply(replies);
         }
     }
 

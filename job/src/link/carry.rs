@@ -111,8 +111,8 @@ impl<'a> Carrier<'a> {
         if self.is_full() || self.held_until().is_some_and(|until| now < until) {
             return;
         }
-        let left = self.worker.flight.parts_left(self.bounds);
-        let parts = self.worker.parts.take(left);
+        let (parts, bytes) = self.worker.flight.left(self.bounds);
+        let parts = self.worker.parts.take_within(parts, bytes);
         if parts.is_empty() {
             return;
         }
@@ -130,7 +130,7 @@ impl<'a> Carrier<'a> {
     /// nothing to report, and if more parts would not fit.
     fn held_until(&self) -> Option<Instant> {
         let worker = &self.worker;
-        let is_full = worker.parts.glance().parts >= worker.flight.parts_left(self.bounds);
+        let is_full = worker.parts.glance().parts >= worker.flight.left(self.bounds).0;
         if worker.flight.is_empty() || is_full {
             return None;
         }

@@ -77,9 +77,10 @@ impl Flight {
         self.sent == 0 || (self.sent_parts < bounds.parts && fits)
     }
 
-    /// How many parts more may be sent.
-    pub(crate) fn parts_left(&self, bounds: Bounds) -> usize {
-        bounds.parts.saturating_sub(self.sent_parts).max(1)
+    /// How many parts more may be sent, and bytes.
+    pub(crate) fn left(&self, bounds: Bounds) -> (usize, usize) {
+        let parts = bounds.parts.saturating_sub(self.sent_parts).max(1);
+        (parts, bounds.bytes.saturating_sub(self.sent_bytes))
     }
 
     /// When the first of the items that the comet has not reported was sent.
