@@ -163,6 +163,8 @@ impl Api {
                 if self.keys.admit(request.headers()) {
                     pushes::answer(core, route, request, self.pushes.token()).await
                 } else {
+                    let (parts, mut body) = request.into_parts();
+                    body::pass_over(&parts.headers, &mut body).await;
                     unauthorized()
                 }
             }

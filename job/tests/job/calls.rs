@@ -156,58 +156,34 @@ async fn a_comet_that_forgets_the_stream_is_called() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_goim_comet_did_not_get_follows_it_to_its_new_address() {
-    let old = FakeComet::new(|_, _| Answer::Never);
-    let fleet = fleet_of(&old);
-    let job = fleet.start(Config::default());
-    for number in 0..100 {
-        job.publish([to_room("live://1", number), to_keys(&["a", "b"], number)])
-            .await;
+    // It waits in the lanes, or for room in them.
+    for in_flight_parts_max in [Config::default().in_flight_parts_max, 1] {
+        let old = FakeComet::hung();
+        let fleet = fleet_of(&old);
+        let job = fleet.start(Config {
+            in_flight_parts_max,
+            ..Config::default()
+        });
+        for number in 0..100 {
+            job.publish([to_room("live://1", number), to_keys(&["a", "b"], number)])
+                .await;
+        }
+        until(|| job.counts().records == 200).await;
+
+        let new = FakeComet::willing();
+        fleet.network.serve("elsewhere", goim(&new));
+        fleet.list([node("comet-1", "elsewhere", 2)]);
+        let listed = Instant::now();
+        job.acknowledged().await;
+
+        let took = listed.elapsed();
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        for target in ["live://1", "a", "b"] {
+            new.assert_got(target, 0..100);
+        }
+        let (_, counts) = job.drained().await;
+        assert_eq!(counts.delivered, 300);
     }
-    until(|| job.counts().records == 200).await;
-
-    let new = FakeComet::willing();
-    fleet.network.serve("elsewhere", goim(&new));
-    fleet.list([node("comet-1", "elsewhere", 2)]);
-    job.acknowledged().await;
-
-    for target in ["live://1", "a", "b"] {
-        new.assert_got(target, 0..100);
-    }
-    let (_, counts) = job.drained().await;
-    assert_eq!(counts.delivered, 300);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_found_no_room_in_a_lane_follows_a_goim_comet_at_once() {
-    let old = FakeComet::hung();
-    let fleet = fleet_of(&old);
-    let config = Config {
-        in_flight_parts_max: 1,
-        ..Config::default()
-    };
-    let job = fleet.start(config);
-    for number in 0..100 {
-        job.publish([to_room("live://1", number), to_keys(&["a", "b"], number)])
-            .await;
-    }
-    until(|| job.counts().records == 200).await;
-
-    let new = FakeComet::willing();
-    fleet.network.serve("elsewhere", goim(&new));
-    fleet.list([node("comet-1", "elsewhere", 2)]);
-    let listed = Instant::now();
-    job.acknowledged().await;
-
-    assert!(
-        listed.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        listed.elapsed()
-    );
-    for target in ["live://1", "a", "b"] {
-        new.assert_got(target, 0..100);
-    }
-    let (_, counts) = job.drained().await;
-    assert_eq!(counts.delivered, 300);
 }
 
 #[tokio::test(start_paused = true)]

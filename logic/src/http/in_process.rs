@@ -69,7 +69,7 @@ impl HttpForTests {
         let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let response = self.0.answer(peer, request).await;
         let status = response.status().as_u16();
-        let body = body::read(response.into_body(), ANSWER_BYTES_MAX)
+        let body = body::read(&mut response.into_body(), ANSWER_BYTES_MAX)
             .await
             .ok()?;
         Some((status, body.to_vec()))

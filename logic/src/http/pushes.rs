@@ -46,7 +46,7 @@ pub(super) async fn answer<B>(
 where
     B: Body<Data = Bytes, Error: Display> + Unpin,
 {
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
     let query = parts.uri.query().unwrap_or_default();
     let push = match Asked::bind(route, query) {
         Ok(push) => push,
@@ -59,14 +59,16 @@ where
     };
     if core.is_draining() {
         refused();
+        body::pass_over(&parts.headers, &mut body).await;
         return refusal(&PushError::Draining, hides_errors);
     }
-    let msg = match body::read(body, core.config.http.body_bytes_max).await {
+    let msg = match body::read(&mut body, core.config.http.body_bytes_max).await {
         Ok(msg) => msg,
         Err(error) => {
             refused();
             return match error {
                 BodyError::TooLarge(_) => {
+                    body::pass_over(&parts.headers, &mut body).await;
                     envelope::refused(StatusCode::PAYLOAD_TOO_LARGE, &error.to_string())
                 }
                 BodyError::Broken(_) => envelope::unbound(&BindError(error.to_string())),

@@ -42,6 +42,21 @@ async fn pushes_need_a_key_when_there_are_keys() {
     assert_eq!(open.status, 200);
 }
 
+/// Some look for an answer only when they have sent everything.
+#[tokio::test]
+async fn a_body_that_nobody_wants_is_read_before_it_is_answered() {
+    let harness = Harness::start(|config| {
+        config.http.body_bytes_max = 1000;
+        config.http.keys.extend(["one".to_owned()]);
+    });
+    let body = vec![0; 12 << 20];
+
+    for (headers, status) in [("", 401), ("Authorization: Bearer one\r\n", 413)] {
+        let answer = harness.send_with("POST", PUSH, headers, &body).await;
+        assert_eq!(answer.status, status);
+    }
+}
+
 #[tokio::test]
 async fn a_body_has_a_limit() {
     let harness = Harness::start(|config| config.http.body_bytes_max = 1000);
