@@ -208,36 +208,27 @@ impl Queue {
         self.arrived.notified().await;
     }
 
+    /// Takes out the first parts.
+    pub(crate) fn take(&self, parts_max: usize) -> VecDeque<Part> {
+        self.take_within(parts_max, usize::MAX)
+    }
+
     /// Takes out the first parts, and at least one: no more than fit into so many
     /// bytes of messages.
     pub(crate) fn take_within(&self, parts_max: usize, bytes_max: usize) -> VecDeque<Part> {
-        let fitting = {
-            let state = self.state.lock();
-            let mut left = bytes_max;
-            let fits = |part: &&Part| {
-                let fits = left.checked_sub(bytes(part));
-                left = fits.unwrap_or_default();
-                fits.is_some()
-            };
-            if state.bytes <= bytes_max {
-                parts_max
-            } else {
-                state.parts.iter().take_while(fits).count().max(1)
-            }
-        };
-        // Only its worker takes parts out.
-        self.take(parts_max.min(fitting))
-    }
-
-    /// Takes out the first parts.
-    pub(crate) fn take(&self, parts_max: usize) -> VecDeque<Part> {
         let mut state = self.state.lock();
-        let taken = if state.parts.len() <= parts_max {
+        let taken = if state.parts.len() <= parts_max && state.bytes <= bytes_max {
             state.bytes = 0;
             state.earliest = None;
             std::mem::take(&mut state.parts)
         } else {
-            let taken: VecDeque<_> = state.parts.drain(..parts_max).collect();
+            let mut left = Some(bytes_max);
+            let fits = |part: &&Part| {
+                left = left.and_then(|left| left.checked_sub(bytes(part)));
+                left.is_some()
+            };
+            let fitting = state.parts.iter().take(parts_max).take_while(fits).count();
+            let taken: VecDeque<_> = state.parts.drain(..fitting.max(1)).collect();
             state.bytes -= taken.iter().map(bytes).sum::<usize>();
             taken
         };
